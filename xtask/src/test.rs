@@ -28,6 +28,9 @@ pub(crate) fn run(mut args: Vec<OsString>) -> ExitCode {
     if !without_harms {
         // For workers with a wrong clock. Without it the suite fails.
         install_unless_there("libfaketime");
+        // For machines with a network of their own. Where they cannot be had the tests go without, for
+        // others do the same by processes.
+        install_unless_there("iproute2");
         if !SmallDisk::is_possible() {
             eprintln!(
                 "NOT RUN: full disks, for nothing may be mounted here. Give this the right to (as root it mostly has it), or go on with --without-harms"

@@ -22,6 +22,7 @@
 #![cfg(unix)]
 
 mod error;
+mod hosts;
 mod keeper;
 mod nats;
 mod postgres;
@@ -31,6 +32,7 @@ mod small_disk;
 mod wire;
 
 pub use error::ServerError;
+pub use hosts::Host;
 pub use nats::{Nats, NatsCluster};
 pub use postgres::Postgres;
 pub use programs::{nats_server, postgres_programs};

@@ -2,19 +2,19 @@
 
 use std::{
     io,
-    net::{Shutdown, TcpListener, TcpStream},
+    net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
 };
 
 use crate::ServerError;
 
-/// A port of the loopback that forwards to another one, as long as it is not cut.
+/// A port that forwards to one of the loopback, as long as it is not cut.
 ///
 /// Dropping it cuts it for good.
 #[derive(Debug)]
 pub struct Wire {
-    port: u16,
+    address: SocketAddr,
     shared: Arc<Shared>,
 }
 
@@ -32,19 +32,28 @@ struct State {
 }
 
 impl Wire {
-    /// Forwards to that port of 127.0.0.1.
+    /// Forwards from a port of 127.0.0.1 to that one.
     ///
     /// # Errors
     ///
     /// If there is no port left.
     pub fn to(port: u16) -> Result<Self, ServerError> {
-        let listener = TcpListener::bind(("127.0.0.1", 0))?;
+        Self::from(Ipv4Addr::LOCALHOST.into(), port)
+    }
+
+    /// Forwards from a port of this address of the machine to that port of 127.0.0.1.
+    ///
+    /// # Errors
+    ///
+    /// If there is no port left, or the machine does not have the address.
+    pub fn from(address: IpAddr, port: u16) -> Result<Self, ServerError> {
+        let listener = TcpListener::bind((address, 0))?;
         let shared = Arc::new(Shared {
             to: port,
             state: Mutex::default(),
         });
         let this = Self {
-            port: listener.local_addr()?.port(),
+            address: listener.local_addr()?,
             shared: shared.clone(),
         };
         thread::spawn(move || {
@@ -60,10 +69,16 @@ impl Wire {
         Ok(this)
     }
 
-    /// Its own port, on 127.0.0.1.
+    /// Its own port.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.port
+        self.address.port()
+    }
+
+    /// Its own address.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Ends all connections; those that are made from now on end at once.
@@ -118,6 +133,6 @@ impl Drop for Wire {
         self.cut();
         self.shared.state().over = true;
         // So that the thread wakes up and checks the flag.
-        let _ = TcpStream::connect(("127.0.0.1", self.port));
+        let _ = TcpStream::connect(self.address);
     }
 }

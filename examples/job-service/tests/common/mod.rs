@@ -3,18 +3,29 @@
 use std::{
     env, fs,
     io::{BufRead, BufReader, Read},
+    net::{IpAddr, Ipv4Addr},
     path::Path,
     process::{Child, ChildStdout, Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
+use fourway_servers::Host;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use ureq::{Agent, Body, http::Response};
+use ureq::{
+    Agent, Body, SendBody,
+    http::{Request, Response, header::AUTHORIZATION},
+    middleware::MiddlewareNext,
+};
 
 /// How long any step may take before the test gives up. It measures nothing.
 pub const DEADLINE: Duration = Duration::from_secs(120);
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_job-service");
+
+/// Of services on machines of their own.
+const TOKEN: &str = "a token for tests";
 
 /// In seconds: longer than a busy machine keeps a worker from its heartbeats.
 pub const LEASE: &str = "10";
@@ -32,11 +43,28 @@ pub struct Service {
 
 impl Service {
     pub fn start(arguments: &[&str]) -> Self {
+        Self::run(program(), Ipv4Addr::LOCALHOST.into(), None, arguments)
+    }
+
+    /// On a machine of its own. It wants a token, which all requests of this client have.
+    pub fn start_on(host: &Host, arguments: &[&str]) -> Self {
+        Self::run(program_on(host), host.address(), Some(TOKEN), arguments)
+    }
+
+    fn run(
+        mut program: Command,
+        address: IpAddr,
+        token: Option<&'static str>,
+        arguments: &[&str],
+    ) -> Self {
         let root = tempfile::tempdir().unwrap();
         skill(root.path(), "first");
         skill(root.path(), "second");
-        let mut child = program()
-            .args(["serve", "--listen", "127.0.0.1:0", "--root"])
+        if let Some(token) = token {
+            program.env("JOB_SERVICE_TOKEN", token);
+        }
+        let mut child = program
+            .args(["serve", "--listen", &format!("{address}:0"), "--root"])
             .arg(root.path())
             .args(arguments)
             .spawn()
@@ -49,6 +77,15 @@ impl Service {
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(DEADLINE))
+            .middleware(
+                move |mut request: Request<SendBody<'_>>, next: MiddlewareNext<'_>| {
+                    if let Some(token) = token {
+                        let value = format!("Bearer {token}").parse().unwrap();
+                        request.headers_mut().insert(AUTHORIZATION, value);
+                    }
+                    next.handle(request)
+                },
+            )
             .build()
             .into();
         Self {
@@ -115,6 +152,17 @@ impl Service {
         self.until(id, |job| job["state"] == state)
     }
 
+    /// The worker that holds the job, as the service at `url` shows it.
+    pub fn holder(&self, url: &str, job: &str) -> Option<Value> {
+        let overview = self.get_at(&format!("{url}/overview")).json();
+        let workers = overview["workers"].as_array().unwrap();
+        let holds = |worker: &&Value| {
+            let holds = worker["holds"].as_array().unwrap();
+            holds.iter().any(|held| held["id"] == job)
+        };
+        workers.iter().find(holds).cloned()
+    }
+
     /// Asks it to end.
     pub fn terminate(&self) {
         let pid = rustix::process::Pid::from_child(&self.child);
@@ -146,7 +194,22 @@ impl Working {
 
     /// With more variables.
     pub fn start_with(root: &Path, store: &str, name: &str, more: &[(&str, &str)]) -> Self {
-        let mut child = program()
+        Self::run(program(), root, store, name, more)
+    }
+
+    /// On a machine of its own.
+    pub fn start_on(host: &Host, root: &Path, store: &str, name: &str) -> Self {
+        Self::run(program_on(host), root, store, name, &[])
+    }
+
+    fn run(
+        mut program: Command,
+        root: &Path,
+        store: &str,
+        name: &str,
+        more: &[(&str, &str)],
+    ) -> Self {
+        let mut child = program
             .arg("work")
             .env("JOB_SERVICE_ROOT", root)
             .env("JOB_SERVICE_STORE", store)
@@ -178,7 +241,15 @@ impl Drop for Working {
 
 /// The program, as it is started.
 pub fn program() -> Command {
-    let mut program = Command::new(env!("CARGO_BIN_EXE_job-service"));
+    prepared(Command::new(PROGRAM))
+}
+
+/// The same, on a machine of its own.
+fn program_on(host: &Host) -> Command {
+    prepared(host.command(PROGRAM))
+}
+
+fn prepared(mut program: Command) -> Command {
     // Removes variables that the user has set for another service.
     for (name, _) in env::vars_os() {
         if name.to_string_lossy().starts_with("JOB_SERVICE_") {

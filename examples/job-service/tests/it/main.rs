@@ -8,6 +8,7 @@ mod common;
 mod command_line;
 mod events;
 mod gateway;
+mod hosts;
 mod jobs;
 mod kept;
 mod service;

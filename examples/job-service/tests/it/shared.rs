@@ -64,15 +64,7 @@ fn workers_are_seen(store: &str) {
         .into();
     let job = through.submit(&endless());
     through.until_state(&job, "running");
-    let holder = |url: &String| -> Option<Value> {
-        let overview = through.get_at(&format!("{url}/overview")).json();
-        let workers = overview["workers"].as_array().unwrap();
-        let holds = |worker: &&Value| {
-            let holds = worker["holds"].as_array().unwrap();
-            holds.iter().any(|held| held["id"] == job.as_str())
-        };
-        workers.iter().find(holds).cloned()
-    };
+    let holder = |url: &String| through.holder(url, &job);
     let mut first = Value::Null;
     until("a heartbeat is heard by both", || {
         let seen = urls.each_ref().map(holder);
