@@ -86,13 +86,50 @@ impl Main {
     /// async code; and with a panic of `main`.
     #[track_caller]
     pub fn run<F: Future>(self, main: F) -> F::Output {
+        self.run_on(|_| main)
+    }
+
+    /// As [`run`](Self::run), of a `main` that takes the runtime, or a token that Ctrl-C cancels: see
+    /// [`Given`].
+    ///
+    /// # Panics
+    ///
+    /// As [`run`](Self::run); and as [`run_until_ctrl_c`](Self::run_until_ctrl_c), if `main` takes a
+    /// token.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "std-thread")] {
+    /// use fourway::{AnyRuntime, entry::Main, prelude::*};
+    ///
+    /// async fn sum(rt: AnyRuntime) -> i32 {
+    ///     1 + rt.offload(|| 2).await.unwrap()
+    /// }
+    ///
+    /// assert_eq!(Main::new().run_given(sum), 3);
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn run_given<G: Given, F: Future>(self, main: impl FnOnce(G) -> F) -> F::Output {
+        // Until after the shutdown.
+        let mut held = None;
+        self.run_on(|runtime| {
+            let (given, until) = G::begin(runtime);
+            held = Some(until);
+            main(given)
+        })
+    }
+
+    #[track_caller]
+    fn run_on<F: Future>(self, main: impl FnOnce(&AnyRuntime) -> F) -> F::Output {
         let runtime = match self.build() {
             Ok(runtime) => runtime,
             Err(error) => panic!("{error}"),
         };
         // If the program has set another one, it wants that one.
         let _ = crate::set_default_runtime(runtime.clone());
-        let output = runtime.block_on(main);
+        let output = runtime.block_on(main(&runtime));
         let timeout = self.shutdown_timeout.unwrap_or(Duration::from_secs(10));
         if let Ok(report) = runtime.shutdown(timeout) {
             if !report.is_clean() {
@@ -123,12 +160,7 @@ impl Main {
         self,
         main: impl FnOnce(CancellationToken) -> F,
     ) -> F::Output {
-        let token = CancellationToken::new();
-        let _until = match UntilCtrlC::begin(&token) {
-            Ok(until) => until,
-            Err(error) => panic!("Ctrl-C cannot be waited for: {error}"),
-        };
-        self.run(main(token))
+        self.run_given(main)
     }
 
     fn build(&self) -> Result<AnyRuntime, DefaultRuntimeError> {
@@ -137,6 +169,61 @@ impl Main {
             None => default_name()?,
         };
         self.settings.build(name)
+    }
+}
+
+/// What a `main` may take: the runtime, an [`AnyRuntime`]; with the feature `ctrl-c` a
+/// [`CancellationToken`](fourway_core::CancellationToken) that Ctrl-C cancels, as
+/// [`run_until_ctrl_c`](Main::run_until_ctrl_c) says; and a pair of these.
+///
+/// The trait is sealed.
+#[diagnostic::on_unimplemented(
+    message = "`#[fourway::main]` has no `{Self}` to give",
+    note = "`main` may take the runtime, `rt: fourway::AnyRuntime`; with the feature `ctrl-c` of `fourway`, a token that Ctrl-C cancels, `stop: fourway::CancellationToken`; or both"
+)]
+pub trait Given: given::Begin {}
+
+impl Given for AnyRuntime {}
+
+#[cfg(feature = "ctrl-c")]
+#[cfg_attr(docsrs, doc(cfg(feature = "ctrl-c")))]
+impl Given for CancellationToken {}
+
+impl<A: Given, B: Given> Given for (A, B) {}
+
+mod given {
+    use std::any::Any;
+
+    use super::AnyRuntime;
+
+    pub trait Begin: Sized {
+        /// What is given, and what has to be kept as long as the run lasts.
+        fn begin(runtime: &AnyRuntime) -> (Self, Box<dyn Any>);
+    }
+
+    impl Begin for AnyRuntime {
+        fn begin(runtime: &AnyRuntime) -> (Self, Box<dyn Any>) {
+            (runtime.clone(), Box::new(()))
+        }
+    }
+
+    #[cfg(feature = "ctrl-c")]
+    impl Begin for super::CancellationToken {
+        #[track_caller]
+        fn begin(_: &AnyRuntime) -> (Self, Box<dyn Any>) {
+            let token = Self::new();
+            match super::UntilCtrlC::begin(&token) {
+                Ok(until) => (token, Box::new(until)),
+                Err(error) => panic!("Ctrl-C cannot be waited for: {error}"),
+            }
+        }
+    }
+
+    impl<A: Begin, B: Begin> Begin for (A, B) {
+        fn begin(runtime: &AnyRuntime) -> (Self, Box<dyn Any>) {
+            let ((a, until_a), (b, until_b)) = (A::begin(runtime), B::begin(runtime));
+            ((a, b), Box::new((until_a, until_b)))
+        }
     }
 }
 

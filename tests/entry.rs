@@ -43,6 +43,16 @@ async fn what_waits_for_good_fails(rt: AnyRuntime) {
     rt.sleep(Duration::MAX).await;
 }
 
+#[fourway::main(workers = 1)]
+async fn given_the_runtime(rt: AnyRuntime) -> &'static str {
+    rt.offload(|| "with the runtime").await.unwrap()
+}
+
+#[test]
+fn a_main_may_take_the_runtime() {
+    assert_eq!(given_the_runtime(), "with the runtime");
+}
+
 /// In a `cfg_attr`, `#[should_panic]` and `#[ignore]` are attributes of the tests as well.
 #[fourway::test]
 #[cfg_attr(all(), should_panic(expected = "on purpose"), allow(unused))]

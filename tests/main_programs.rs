@@ -45,7 +45,12 @@ async fn patient(stop: CancellationToken) -> Result<u8, std::num::ParseIntError>
 
 /// Does not.
 #[fourway::main(workers = 1)]
-async fn stubborn(stop: CancellationToken) {
+async fn stubborn(rt: fourway::AnyRuntime, stop: CancellationToken) {
+    // Its own runtime, which is the default one.
+    assert_eq!(
+        Some(rt.runtime_id()),
+        fourway::current().map(|rt| rt.runtime_id())
+    );
     println!("ready");
     stop.cancelled().await;
     println!("asked");

@@ -3,7 +3,7 @@
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{
-    Attribute, Expr, ExprLit, Ident, Lit, LitInt, LitStr, Path, Token, parenthesized,
+    Attribute, Expr, ExprLit, Ident, Lit, LitInt, LitStr, Path, Token, Type, parenthesized,
     parse::{Parse, ParseStream},
     parse_quote,
     punctuated::Punctuated,
@@ -12,7 +12,7 @@ use syn::{
 use crate::{
     attributes::{cfgs, name_of, one_each},
     errors::{Errors, at, of_parsing},
-    item::ImplItemFn as ItemFn,
+    item::{FnArg, ImplItemFn as ItemFn},
     options::is_named,
     words,
 };
@@ -49,14 +49,19 @@ pub(crate) fn main(arguments: TokenStream, item: TokenStream) -> TokenStream {
         .as_ref()
         .and_then(|wait| errors.take(duration(wait)));
     let shutdown = shutdown.map(|wait| quote!(.shutdown_timeout(#wait)));
-    let run = match function.sig.inputs.len() {
-        0 => quote!(run(body())),
-        // The token of Ctrl-C.
-        1 => quote!(run_until_ctrl_c(body)),
+    let takes: Option<Vec<_>> = function.sig.inputs.iter().map(type_of).collect();
+    let run = match takes.as_deref() {
+        Some([]) => quote!(run(body())),
+        // Named, so that an error is at the argument's place.
+        Some([one]) => quote!(run_given::<#one, _>(body)),
+        Some([one, two]) => quote! {
+            run_given::<(#one, #two), _>(|(one, two)| body(one, two))
+        },
         _ => {
             errors.push(at(
                 &function.sig.inputs,
-                "`main` takes nothing, or a `CancellationToken` that Ctrl-C cancels",
+                "`main` takes nothing, the runtime (`rt: fourway::AnyRuntime`), a token that Ctrl-C cancels \
+                 (`stop: fourway::CancellationToken`), or both",
             ));
             quote!(run(async { ::std::unreachable!() }))
         }
@@ -70,6 +75,13 @@ pub(crate) fn main(arguments: TokenStream, item: TokenStream) -> TokenStream {
             #need
             #home::entry::Main::new() #chosen #settings #shutdown .#run
         }
+    }
+}
+
+fn type_of(input: &FnArg) -> Option<&Type> {
+    match input {
+        FnArg::Typed(argument) => Some(&argument.ty),
+        FnArg::Receiver(_) => None,
     }
 }
 

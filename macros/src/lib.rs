@@ -378,8 +378,9 @@ pub fn calls_of_facade(arguments: TokenStream, item: TokenStream) -> TokenStream
 /// | `shutdown = "5s"` | 10 seconds | how long the shutdown waits for what still runs |
 /// | `crate = path` | `::fourway` | the facade, if it has another name |
 ///
-/// With the feature `ctrl-c` of `fourway`, a `main` with an argument, `async fn main(stop:
-/// CancellationToken)`, gets a token that Ctrl-C cancels.
+/// `main` may take the runtime, `async fn main(rt: AnyRuntime)`; with the feature `ctrl-c` of `fourway`,
+/// a token that Ctrl-C cancels, `async fn main(stop: CancellationToken)`; or both, in any order. The
+/// attribute writes `run_given(body)` then.
 ///
 /// # Errors
 ///

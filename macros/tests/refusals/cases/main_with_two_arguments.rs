@@ -1,6 +1,7 @@
-// `main` gets at most one argument.
-//~ `CancellationToken` that Ctrl-C cancels
-//~ line 6
+// `main` gets what its caller has: the runtime, and a token.
+//~ `#[fourway::main]` has no `u32` to give
+//~ `main` may take the runtime, `rt: fourway::AnyRuntime`
+//~ line 7
 
 #[fourway::main]
-async fn main(one: u32, two: u32) {}
+async fn main(one: fourway::AnyRuntime, two: u32) {}
