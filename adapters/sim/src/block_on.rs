@@ -273,7 +273,7 @@ const WAITING: u8 = 2;
 const OVER: u8 = 3;
 
 /// Wakes a thread that drives a future; each `drive` has its own, so that a wake meant for an
-/// earlier one causes no poll in a later one (BL-5).
+/// earlier one causes no poll in a later one (BL-5, park tokens and stale wakes).
 struct Signal {
     inner: Arc<Inner>,
     carrier: Arc<Carrier>,

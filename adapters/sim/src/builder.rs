@@ -113,7 +113,9 @@ impl Builder {
         self
     }
 
-    /// A strategy of your own: makes the schedule of a run from its seed.
+    /// A strategy of your own: makes the schedule of a run from its seed. In a
+    /// [`Check`](crate::Check) it takes the place of its strategies, but for a replay and a
+    /// depth-first search.
     pub fn schedule<S: Schedule>(
         mut self,
         make: impl Fn(u64) -> S + Send + Sync + 'static,
@@ -144,7 +146,7 @@ impl Builder {
         self
     }
 
-    /// At most this many closures run at a time (OF-5). Default: 512.
+    /// At most this many closures run at a time (OF-5, limits are exact). Default: 512.
     pub fn offload_limit(mut self, closures: usize) -> Self {
         self.config.offload_limit = closures;
         self
@@ -157,8 +159,8 @@ impl Builder {
         self
     }
 
-    /// How long an idle thread is kept outside of a run (OF-6); in one, to its end. Default:
-    /// 10 seconds.
+    /// How long an idle thread is kept outside of a run (OF-6, threads come and go); in one, to its
+    /// end. Default: 10 seconds.
     pub fn keep_alive(mut self, time: Duration) -> Self {
         self.config.keep_alive = time;
         self
@@ -176,7 +178,7 @@ impl Builder {
     }
 
     /// How much virtual time each step takes. Default: a microsecond, so that a task that
-    /// wakes itself for ever does not keep timers from their turn (TI-4).
+    /// wakes itself for ever does not keep timers from their turn (TI-4, timers are not starved).
     pub fn step_time(mut self, time: Duration) -> Self {
         self.config.step_time = time;
         self
@@ -201,11 +203,11 @@ impl Builder {
     /// for a timer. So a deadlock is found that others hide, who wake up again and again, such as a
     /// loop around an `interval`. Default: 100 days.
     ///
-    /// It is a limit, as there is for steps, and no proof: somebody else's loop might still wake one
-    /// of them, on the hundred and first day. Nor is all known for which somebody waits: not what it
-    /// asks for by a waker of the program's own, as a channel and sets of many futures do. A shorter
-    /// limit, an hour for instance, finds it with fewer steps, in a program in which nobody waits for
-    /// so long.
+    /// It is a limit, as there is for steps, and no proof: somebody else's loop might still wake
+    /// one of them, on the hundred and first day. Nor is all known for which somebody waits: not
+    /// what it asks for by a waker of the program's own, as a channel and sets of many futures do.
+    /// A shorter limit, an hour for instance, finds it with fewer steps, in a program in which
+    /// nobody waits for so long.
     pub fn stuck_after(mut self, time: Duration) -> Self {
         self.config.stuck_after = time;
         self
@@ -245,7 +247,7 @@ impl Builder {
     }
 
     /// May async code ask for `block_on`, as a test of the refusal does? Default: no; such a run
-    /// fails, even if the program handles the error (BL-2).
+    /// fails, even if the program handles the error (BL-2, no blocking in async code).
     pub fn allow_nested_block_on(mut self, yes: bool) -> Self {
         self.config.allow_refusals = yes;
         self
@@ -257,11 +259,18 @@ impl Builder {
     }
 
     pub(crate) fn strategy_unless_custom(mut self, strategy: Strategy) -> Self {
+        if matches!(strategy, Strategy::Replay(_)) {
+            // A shortened schedule, for instance, of a run that had one of the program's own.
+            self.config.custom = None;
+        }
         self.config.strategy = strategy;
         self
     }
 
+    /// In place of a schedule of the program's own: a search that made no choice would take that
+    /// one run for all schedules.
     pub(crate) fn search(mut self, search: Option<DepthFirst>) -> Self {
+        self.config.custom = None;
         self.config.search = search;
         self
     }

@@ -13,6 +13,7 @@ use std::{
 
 use crate::{
     failure::Wait,
+    foreign,
     here::Here,
     offload::Job,
     spawn::TaskCell,
@@ -157,6 +158,11 @@ impl Carrier {
             let state = after.and_then(|after| text.get(after + 2));
             state == Some(&b'R')
         })
+    }
+
+    /// The system call in which it waits, in words. `None` where the system does not tell.
+    pub(crate) fn call(&self) -> Option<String> {
+        foreign::call(self.stat.get()?)
     }
 
     /// The calling thread belongs to this carrier, which may have been given its turn already.

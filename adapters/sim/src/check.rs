@@ -1,12 +1,13 @@
 //! Many runs of one program: [`check`] and [`Check`].
 
 use std::{
+    borrow::Cow,
     env, fs, io,
     panic::{self, AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     process::Command,
     sync::{Arc, Once},
-    thread,
+    thread::{self, Thread},
     time::{Duration, Instant},
 };
 
@@ -53,7 +54,10 @@ where
 /// | `FOURWAY_SIM_TWICE=1` | runs each seed twice and compares the traces |
 /// | `FOURWAY_SIM_DIR=DIR` | writes the trace of a failure to that folder, in words and as a picture |
 ///
-/// They override the program's settings. A check panics if one of them makes no sense.
+/// They override the program's settings, but for an empty `FOURWAY_SIM_DIR`, which is none. A check
+/// panics if one of them makes no sense: a number that is none, a replay that cannot be read, or 0
+/// seeds, which would be a check that passes without a run. However little time there is, the first
+/// run is made.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is run until `run` is called"]
 pub struct Check {
@@ -80,14 +84,14 @@ impl Default for Check {
         Self {
             builder: Sim::builder(),
             first: 0,
-            seeds: number(SEEDS).unwrap_or(100),
+            seeds: number(SEEDS).map_or(100, at_least_one),
             time: number(SECONDS).map(Duration::from_secs),
             strategies: vec![Strategy::Random, pct],
             twice: number(TWICE).is_some_and(|twice| twice > 0),
             shorten: true,
             processes: false,
-            directory: env::var_os(DIR).map(PathBuf::from),
-            replay: env::var(REPLAY).ok().map(|text| parse(&text)),
+            directory: directory(),
+            replay: env::var_os(REPLAY).map(|text| parse(&text.to_string_lossy())),
         }
     }
 }
@@ -106,6 +110,22 @@ fn number(name: &str) -> Option<u64> {
     let text = env::var_os(name)?;
     let number = text.to_str().and_then(|text| text.trim().parse().ok());
     Some(number.unwrap_or_else(|| panic!("`{name}={}` is not a number", text.to_string_lossy())))
+}
+
+/// Without a run, a check would pass and have seen nothing.
+#[track_caller]
+fn at_least_one(seeds: u64) -> u64 {
+    assert!(
+        seeds > 0,
+        "a check needs at least 1 seed: with 0, it would pass without a run"
+    );
+    seeds
+}
+
+/// The value of `FOURWAY_SIM_DIR`, unless it is empty.
+fn directory() -> Option<PathBuf> {
+    let directory = env::var_os(DIR).filter(|directory| !directory.is_empty());
+    directory.map(PathBuf::from)
 }
 
 /// Reads the value of `FOURWAY_SIM`.
@@ -139,14 +159,19 @@ impl Check {
     }
 
     /// How many seeds, unless `FOURWAY_SIM_SEEDS` says it. Default: 100.
+    ///
+    /// # Panics
+    ///
+    /// If it is 0: the check would pass without a run.
     pub fn seeds(mut self, seeds: u64) -> Self {
+        let seeds = at_least_one(seeds);
         if env::var_os(SEEDS).is_none() {
             self.seeds = seeds;
         }
         self
     }
 
-    /// The first seed. Default: 0.
+    /// The first seed. Default: 0. After the largest number comes 0.
     pub fn first_seed(mut self, seed: u64) -> Self {
         self.first = seed;
         self
@@ -206,7 +231,7 @@ impl Check {
     /// Where to write the trace of a failure: `TEST.txt`, and `TEST.html` with a picture.
     /// Nowhere by default. `FOURWAY_SIM_DIR` says it for all.
     pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
-        if env::var_os(DIR).is_none() {
+        if self::directory().is_none() {
             self.directory = Some(directory.into());
         }
         self
@@ -279,7 +304,8 @@ impl Check {
         );
         self.measure(&main);
         for number in 0..self.seeds {
-            if self.time.is_some_and(|time| started.elapsed() >= time) {
+            let is_over = self.time.is_some_and(|time| started.elapsed() >= time);
+            if is_over && number > 0 {
                 break;
             }
             let turn = usize::try_from(number).unwrap_or(0) % self.strategies.len();
@@ -289,7 +315,7 @@ impl Check {
             let seed = if depth_first {
                 self.first
             } else {
-                self.first + number
+                self.first.wrapping_add(number)
             };
             if self.processes {
                 checked.steps += self.in_process(seed, &strategy);
@@ -395,9 +421,10 @@ impl Check {
     /// Gives the number of steps.
     fn in_process(&self, seed: u64, strategy: &Strategy) -> u64 {
         let thread = thread::current();
-        let name = thread
-            .name()
-            .expect("the harness names a test's thread after it");
+        let name = test_name(&thread).expect(
+            "the harness names a test's thread after it, unless it has but one \
+             (`--test-threads=1`), which is its main thread",
+        );
         let run = format!("{seed}:{}", strategy.name());
         let program = env::current_exe().expect("a program knows where it is");
         let output = Command::new(program)
@@ -439,11 +466,15 @@ impl Check {
             failure.shortened = self.shortened(main, &failure);
         }
         let thread = thread::current();
-        let name = thread.name().unwrap_or("main");
-        failure.command = Some(match env::var("CARGO_PKG_NAME") {
-            Ok(package) => format!("cargo test -p {package} {name} -- --exact"),
-            Err(_) => format!("cargo test {name} -- --exact"),
+        // A thread without a test's name: what replays it is not known, but for the variables.
+        failure.command = test_name(&thread).map(|name| {
+            let name = quoted(name);
+            match env::var("CARGO_PKG_NAME") {
+                Ok(package) => format!("cargo test -p {package} {name} -- --exact"),
+                Err(_) => format!("cargo test {name} -- --exact"),
+            }
         });
+        let name = thread.name().unwrap_or("main");
         if let Some(directory) = &self.directory {
             match write(directory, name, &failure) {
                 Ok(files) => failure.files = files,
@@ -502,6 +533,21 @@ impl Check {
             trace: best.trace,
         })
     }
+}
+
+/// The name of the test that runs on the thread. The harness has none for its main thread, on which
+/// it runs the tests if they are to run one at a time.
+fn test_name(thread: &Thread) -> Option<&str> {
+    thread.name().filter(|name| *name != "main")
+}
+
+/// As one word of a shell.
+fn quoted(word: &str) -> Cow<'_, str> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':' | '-');
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.into();
+    }
+    format!("'{}'", word.replace('\'', "'\\''")).into()
 }
 
 type Main = Arc<dyn Fn(Sim) + Send + Sync>;

@@ -1,12 +1,18 @@
 //! The choice of the next turn: first the tasks that must be destroyed, then one of the ready
 //! units, as the [schedule](crate::schedule) says. If there is none, see [`stuck`](crate::stuck).
 
-use std::sync::Arc;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use fourway_core::implement::discard;
 
 use crate::{
     carrier::{Carrier, Order, Role},
     failure::FailureKind,
-    schedule::Ready,
+    runtime::message,
+    schedule::{Ready, Strategy},
     state::{Due, Guard, Held, Inner, Phase, Runnable, State},
     trace::{Action, Fault, UnitId},
 };
@@ -116,7 +122,26 @@ impl Inner {
                     gave_way,
                     step: *steps,
                 };
-                let index = schedule.choose(&list).min(count - 1);
+                // Unwind safety: one that has panicked is not asked again.
+                let chosen = catch_unwind(AssertUnwindSafe(|| schedule.choose(&list)));
+                let index = match chosen {
+                    Ok(index) => index.min(count - 1),
+                    Err(payload) => {
+                        // Out of here it would take the turn with it, and the run would hang.
+                        let other = Strategy::RoundRobin.schedule(0);
+                        let broken = std::mem::replace(schedule, other);
+                        let message = message(&*payload);
+                        state.find(FailureKind::Panic {
+                            message: format!("the schedule panicked: {message}"),
+                        });
+                        // Its destructor is the program's.
+                        drop(state);
+                        discard(payload);
+                        discard(broken);
+                        state = self.lock();
+                        continue;
+                    }
+                };
                 let chosen = id(index);
                 let preempted = ready && gave_way.is_none() && *current != Some(chosen);
                 trace.choice(chosen, preempted);

@@ -77,11 +77,21 @@ pub enum FailureKind {
         lost: Vec<UnitId>,
     },
     /// A thread waits for something that the simulation does not know.
+    ///
+    /// The report names the unit, the line at which it was started, the last line at which it asked
+    /// the simulation for something, and, on Linux, the system call in which its thread waits. The
+    /// line of the wait itself it cannot name: a thread alone can unwind its stack, and it would
+    /// have to be interrupted for that wherever it is. A debugger can, with a long
+    /// [`foreign_limit`](crate::Builder::foreign_limit); the threads have the names of
+    /// [`Builder::thread_name`](crate::Builder::thread_name). A [`point`](crate::point) before a
+    /// suspect makes its line the last one seen.
     ForeignBlock {
         /// The unit that it runs.
         unit: Option<UnitId>,
         /// The last line at which it asked the simulation for something.
         at: Option<&'static Location<'static>>,
+        /// The system call in which it waits, in words. `None` where the system does not tell.
+        call: Option<String>,
     },
     /// A thread that the simulation has not started took part.
     ForeignThread {
@@ -219,12 +229,15 @@ impl Failure {
                     self.lost(lost)
                 )
             }
-            FailureKind::ForeignBlock { unit, at } => {
+            FailureKind::ForeignBlock { unit, at, call } => {
                 let place = at.map_or_else(String::new, |at| format!(" since {at}"));
+                let call = call.as_ref().map_or_else(String::new, |call| {
+                    format!(". On this system its thread is in {call}")
+                });
                 format!(
                     "foreign wait: {} has its turn and has done nothing the simulation sees{place}. \
                      It waits for something that the simulation does not know: a lock whose holder \
-                     has no turn, a channel, a socket",
+                     has no turn, a channel, a socket{call}",
                     name(unit)
                 )
             }

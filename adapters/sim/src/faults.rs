@@ -51,7 +51,7 @@ impl Faults {
         self
     }
 
-    /// Of a thousand threads that closures need, so many fail to start (OF-6).
+    /// Of a thousand threads that closures need, so many fail to start (OF-6, threads come and go).
     pub fn no_thread(mut self, chance: u32) -> Self {
         self.no_thread = chance;
         self
@@ -85,15 +85,15 @@ impl Faults {
         self
     }
 
-    /// Each timer fires late, by up to `by`, as on a machine that is busy; never early (TI-1). So
-    /// timers with one deadline fire in any order.
+    /// Each timer fires late, by up to `by`, as on a machine that is busy; never early (TI-1, never
+    /// early). So timers with one deadline fire in any order.
     pub fn jitter(mut self, by: Duration) -> Self {
         self.jitter = by;
         self
     }
 
-    /// The [system's time](crate::Sim::system_time) goes by up to so many millionths faster or slower
-    /// than the clock of the timers; how many is drawn anew for each hour. 50 is usual for a
+    /// The [system's time](crate::Sim::system_time) goes by up to so many millionths faster or
+    /// slower than the clock of the timers; how many is drawn anew for each hour. 50 is usual for a
     /// quartz, 500 is as much as time servers correct.
     ///
     /// # Panics

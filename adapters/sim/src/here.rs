@@ -25,7 +25,9 @@ pub(crate) struct Here {
 impl Here {
     /// That of the calling thread.
     pub(crate) fn get() -> Option<Self> {
-        CURRENT.try_with(|here| here.borrow().clone()).ok()?
+        CURRENT
+            .try_with(|here| here.try_borrow().ok()?.clone())
+            .ok()?
     }
 
     /// The calling thread takes part until the guard is dropped. `in_run`: it does nothing but by

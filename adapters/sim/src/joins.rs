@@ -8,7 +8,8 @@ use std::{
 use crate::state::lock;
 
 /// The threads whose ends other threads are waiting for. A handle can be joined once: of two
-/// shutdowns at the same time, the one that has found no handle left waits for the other (SH-1).
+/// shutdowns at the same time, the one that has found no handle left waits for the other (SH-1,
+/// orderly shutdown).
 #[derive(Default)]
 pub(crate) struct Joins {
     awaited: Mutex<Vec<ThreadId>>,

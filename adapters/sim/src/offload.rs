@@ -145,7 +145,8 @@ impl Inner {
         }
     }
 
-    /// A slot has come free. Returning closures go before waiting ones (OF-4).
+    /// A slot has come free. Returning closures go before waiting ones (OF-4, nested offload never
+    /// starves).
     pub(crate) fn release(&self, state: &mut State) {
         state.pool.running -= 1;
         if let Some(carrier) = state.pool.returning.pop_front() {
@@ -368,6 +369,7 @@ impl Sim {
             return OffloadTask::forked(inner, metadata, f);
         }
         let mut state = inner.lock();
+        inner.check_foreign(&mut state);
         let crashed = state.has_crashed(inner.current_unit(&state));
         let closed = state.closed || crashed;
         let (job, task) = closure(inner, &mut state, UnitKind::Thread, metadata, f);
@@ -400,7 +402,7 @@ pub(crate) trait Job: Send + Sync {
     fn has_slot(&self);
     fn starts(&self);
     /// Runs the closure and keeps the result back. An unwanted result is destroyed here: its
-    /// destructor is part of the closure (OF-3).
+    /// destructor is part of the closure (OF-3, cancelled closures).
     fn run(&self);
     /// Hands the result to the joiner.
     fn publish(&self);
@@ -488,8 +490,9 @@ where
     }
 
     // This repeats code of the kit's pool. There a claim goes before it, here the stages; the
-    // result slot of both is the core's. The rest is the order that OF-3 and CA-4 ask for, which
-    // the suite checks in both. In the kit it would be a public function for one user.
+    // result slot of both is the core's. The rest is the order that OF-3 (cancelled closures)
+    // and CA-4 (destructors that panic or block) ask for, which the suite checks in both. In the
+    // kit it would be a public function for one user.
     fn run(&self) {
         let Some(f) = lock(&self.body).take() else {
             return;
@@ -535,7 +538,8 @@ where
     }
 }
 
-/// Drops a value: an error either way, with the payload if its destructor panicked (CA-4).
+/// Drops a value: an error either way, with the payload if its destructor panicked (CA-4,
+/// destructors that panic or block).
 fn destroyed<V, T>(value: V) -> Result<T, JoinError> {
     Err(match catch_unwind(AssertUnwindSafe(|| drop(value))) {
         Ok(()) => JoinError::cancelled(),
@@ -579,6 +583,7 @@ where
             _ => None,
         };
         let Some(job) = taken else { return };
+        inner.check_foreign(&mut state);
         self.stage.store(STARTED, Relaxed);
         let by = inner.current_unit(&state);
         state.event(by, Action::Cancelled(self.id));
@@ -635,7 +640,8 @@ pub struct OffloadTask<T: 'static> {
 }
 
 impl<T: 'static> OffloadTask<T> {
-    /// That of a closure that was handed in after a fork, and is dropped unrun (FK-1).
+    /// That of a closure that was handed in after a fork, and is dropped unrun (FK-1, forked
+    /// children).
     fn forked<F>(inner: &Arc<Inner>, metadata: Metadata, f: F) -> Self {
         // Its destructor may panic, and the submitter goes on.
         let error = JoinError::forked();

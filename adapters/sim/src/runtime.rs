@@ -136,13 +136,18 @@ impl Sim {
     ///
     /// # Panics
     ///
-    /// If the simulation has been used before, or if the system gives no thread.
+    /// If the simulation has been used before, or was built in a parent of this process, or if the
+    /// system gives no thread.
     pub fn try_run<F, T>(self, main: F) -> Result<Run<T>, Box<Failure>>
     where
         F: FnOnce(Self) -> T + Send + 'static,
         T: Send + 'static,
     {
         let inner = self.inner().clone();
+        assert!(
+            !inner.is_inherited(),
+            "a simulation is run in the process that has built it, and not in a forked child"
+        );
         let result: Arc<Mutex<Option<Ended<T>>>> = Arc::default();
         let mut state = inner.lock();
         assert!(
@@ -303,10 +308,11 @@ impl Inner {
             // they are.
             let unit = holder.map(|holder| holder.unit());
             let at = holder.and_then(|holder| *lock(&holder.last_seen));
+            let call = holder.and_then(|holder| holder.call());
             let (waiting, kept) = self.waiting(&state);
             if state.found.is_none() {
                 state.found = Some(Found {
-                    kind: FailureKind::ForeignBlock { unit, at },
+                    kind: FailureKind::ForeignBlock { unit, at, call },
                     waiting,
                 });
             }

@@ -12,6 +12,9 @@ use crate::{UnitId, random::Random};
 ///
 /// It is asked only if there are two or more. The same answers lead to the same run: the
 /// order of the [`Ready`] list depends on nothing but the choices before.
+///
+/// It is asked between two turns, when no unit runs: it must not use the simulation. A panic of it
+/// is the run's ([`FailureKind::Panic`](crate::FailureKind::Panic)), which ends at that choice.
 pub trait Schedule: Send + 'static {
     /// The index of the chosen unit, less than `ready.len()`. (A larger one counts as the last.)
     fn choose(&mut self, ready: &Ready<'_>) -> usize;
@@ -134,7 +137,8 @@ impl Strategy {
             _ => {
                 let (depth, choices) = name.strip_prefix("pct-")?.split_once('-')?;
                 Self::Pct {
-                    depth: depth.parse().ok()?,
+                    // As many changes are drawn; more would be a slip of the pen.
+                    depth: depth.parse().ok().filter(|depth| *depth <= DEEPEST)?,
                     choices: choices.parse().ok()?,
                 }
             }
@@ -176,8 +180,10 @@ fn encode(choices: &[UnitId]) -> String {
     parts.join(".")
 }
 
-/// How often in a row the running unit goes on, in a recorded schedule.
-const MOST: u32 = 100_000_000;
+/// How many choices a recorded schedule has at most.
+const MOST: usize = 100_000_000;
+/// The depth of a recorded [`Strategy::Pct`] at most.
+const DEEPEST: usize = 1_000_000;
 
 fn decode(text: &str) -> Option<Vec<UnitId>> {
     let mut choices = Vec::new();
@@ -185,9 +191,13 @@ fn decode(text: &str) -> Option<Vec<UnitId>> {
         match part.strip_prefix('~') {
             Some(count) => {
                 // As many as a trace may keep; more would be a slip of the pen.
-                let count: u32 = count.parse().ok().filter(|count| *count <= MOST)?;
-                choices.extend(std::iter::repeat_n(GO_ON, usize::try_from(count).ok()?));
+                let count: usize = count.parse().ok()?;
+                if count > MOST - choices.len() {
+                    return None;
+                }
+                choices.extend(std::iter::repeat_n(GO_ON, count));
             }
+            None if choices.len() == MOST => return None,
             None => choices.push(UnitId(part.parse().ok()?)),
         }
     }
@@ -457,7 +467,13 @@ mod tests {
         choices.push(UnitId(7));
         let strategy = Strategy::Replay(choices);
         assert_eq!(Strategy::parse(&strategy.name()), Some(strategy));
-        assert_eq!(Strategy::parse("replay-~4000000000"), None);
+        for absurd in [
+            "replay-~4000000000",
+            "replay-~99999999.~99999999.~99999999",
+            "pct-4000000000-3",
+        ] {
+            assert_eq!(Strategy::parse(absurd), None, "{absurd}");
+        }
     }
 
     #[test]
@@ -492,6 +508,23 @@ mod tests {
             }
         }
         assert_eq!(seen, [(1, 2), (1, 3), (2, 1), (2, 3), (2, 4)]);
+    }
+
+    /// A search goes by places in the list, not by units: of equal turns none is left out.
+    #[test]
+    fn depth_first_takes_equal_turns_for_two() {
+        let search = DepthFirst::default();
+        let mut runs = 1;
+        loop {
+            let mut schedule = search.run();
+            choose(&mut schedule, &[1, 1], None);
+            choose(&mut schedule, &[1, 1, 2], None);
+            if !search.advance() {
+                break;
+            }
+            runs += 1;
+        }
+        assert_eq!(runs, 2 * 3);
     }
 
     #[test]

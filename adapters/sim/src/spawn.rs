@@ -67,7 +67,7 @@ impl Sim {
         let crashed = state.has_crashed(parent);
         if state.closed || crashed {
             drop(state);
-            // Its handle says that it was shut down (SP-3).
+            // Its handle says that it was shut down (SP-3, spawn after the shutdown).
             drop(runner);
             if crashed {
                 inner.point(location, false);
@@ -111,7 +111,8 @@ const WOKEN: u8 = 3;
 const DOOMED: u8 = 4;
 const DONE: u8 = 5;
 
-/// A task. Only its wakers and its poller have it: it goes with the last of them (WA-3).
+/// A task. Only its wakers and its poller have it: it goes with the last of them (WA-3, lost tasks
+/// are destroyed).
 pub(crate) struct TaskCell {
     pub(crate) id: UnitId,
     inner: Arc<Inner>,

@@ -33,7 +33,7 @@ pub(crate) type Guard<'a> = MutexGuard<'a, State>;
 pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) id: RuntimeId,
-    /// In any other process nothing of it is touched (FK-1).
+    /// In any other process nothing of it is touched (FK-1, forked children).
     pub(crate) process: Process,
     /// When the virtual clock began.
     pub(crate) base: Instant,

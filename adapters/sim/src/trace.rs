@@ -1,6 +1,6 @@
 //! The events of a run: [`Trace`].
 
-use std::{fmt, panic::Location, time::Duration};
+use std::{fmt, fmt::Write as _, panic::Location, time::Duration};
 
 /// The number of a task, a closure or a thread of a simulation.
 ///
@@ -67,7 +67,16 @@ impl fmt::Display for Unit {
         };
         write!(f, "{kind} {}", self.id)?;
         if let Some(name) = &self.name {
-            write!(f, " `{name}`")?;
+            // A line of a report is one line, and does nothing to a terminal.
+            f.write_str(" `")?;
+            for c in name.chars() {
+                if c.is_control() {
+                    write!(f, "{}", c.escape_default())?;
+                } else {
+                    f.write_char(c)?;
+                }
+            }
+            f.write_str("`")?;
         }
         if let Some(location) = self.location {
             write!(f, " ({location})")?;
@@ -92,7 +101,7 @@ pub enum Action {
     Ended,
     /// It was destroyed unfinished.
     Destroyed,
-    /// It could never be woken again, and was destroyed (WA-3).
+    /// It could never be woken again, and was destroyed (WA-3, lost tasks are destroyed).
     Lost,
     /// It woke another one.
     Woke(UnitId),
@@ -106,7 +115,7 @@ pub enum Action {
     Jumped,
     /// A fault was put in: see [`Fault`].
     Fault(Fault),
-    /// It asked for `block_on` in async code, and was refused (BL-2).
+    /// It asked for `block_on` in async code, and was refused (BL-2, no blocking in async code).
     Refused,
     /// The runtime was shut down.
     Shutdown,

@@ -1,5 +1,6 @@
 //! The simulated runtime, held to the contract as an open one: the suite's own threads take part,
-//! and the time is the real one. `runs.rs` has the tests of runs.
+//! and the time is the real one. `docs/DESIGN.md` says why no other is to be had, and what it would
+//! save. `runs.rs` has the tests of runs.
 
 use fourway_conformance::{Capabilities, Config, Subject, conformance_main};
 use fourway_sim::Sim;
@@ -41,4 +42,4 @@ impl Subject for One {
     }
 }
 
-conformance_main!(Several, One);
+conformance_main!(Several, One; recorded in "../../docs/conformance/sim.json");

@@ -351,7 +351,7 @@ where
     jobs.submit(job).unwrap().id()
 }
 
-/// Is it a way that a job may go (JB-2)?
+/// Is it a way that a job may go (JB-2, states and snapshots)?
 fn moves(from: Option<JobState>, to: JobState) -> bool {
     use JobState::{Cancelled, Queued, Retrying, Running, Scheduled};
     match (from, to) {

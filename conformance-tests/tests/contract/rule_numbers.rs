@@ -14,7 +14,6 @@ const LEFT_OUT: &[&str] = &[
     "docs/MUTATIONS.md",
     "core/src/contract.rs",
     "conformance-tests/tests",
-    "adapters/sim",
 ];
 
 /// The rules of the contract with their names, those about engines, sockets and the like included.
