@@ -490,9 +490,9 @@ where
     }
 
     // This repeats code of the kit's pool. There a claim goes before it, here the stages; the
-    // result slot of both is the core's. The rest is the order that OF-3 (cancelled closures)
-    // and CA-4 (destructors that panic or block) ask for, which the suite checks in both. In the
-    // kit it would be a public function for one user.
+    // result slot of both is the core's. The rest is the order that two rules ask for (OF-3,
+    // cancelled closures; CA-4, destructors that panic or block), which the suite checks in both.
+    // In the kit it would be a public function for one user.
     fn run(&self) {
         let Some(f) = lock(&self.body).take() else {
             return;
