@@ -10,7 +10,7 @@ use std::{
 
 use fourway_core::Runtime;
 
-use crate::error::Refused;
+use crate::{error::Refused, provide};
 
 /// Addresses, or a name for them. [`Net`](crate::Net)'s methods take it. It is made from
 ///
@@ -41,6 +41,9 @@ impl Endpoint {
             }
             Kind::Name(name, port) => (name, port),
         };
+        if let Some(network) = provide::of(runtime) {
+            return network.resolve(&name, port).await;
+        }
         let look_up = move || Ok((name.as_str(), port).to_socket_addrs()?.collect());
         let looked_up = runtime.offload(look_up).await;
         looked_up.unwrap_or_else(|error| {

@@ -19,6 +19,7 @@ pub(crate) enum Refused {
         allow(dead_code, reason = "it is what Tokio may lack")
     )]
     NoIoDriver,
+    NoSystem,
 }
 
 impl fmt::Display for Refused {
@@ -41,6 +42,10 @@ impl fmt::Display for Refused {
                 "this Tokio runtime was built without I/O: call `enable_io` or `enable_all` on \
                  its builder"
             }
+            Self::NoSystem => {
+                "the sockets of this runtime are those of a network of its own, such as a \
+                 simulated one, and have no descriptors: use TCP, UDP and names of `Net` alone"
+            }
         })
     }
 }
@@ -52,7 +57,7 @@ impl Refused {
     pub(crate) fn error(self) -> io::Error {
         let kind = match self {
             Self::ShutDown | Self::Forked => io::ErrorKind::Other,
-            Self::NoReactor | Self::NoIoDriver => io::ErrorKind::Unsupported,
+            Self::NoReactor | Self::NoIoDriver | Self::NoSystem => io::ErrorKind::Unsupported,
         };
         io::Error::new(kind, self)
     }

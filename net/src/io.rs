@@ -8,18 +8,23 @@ use std::{
         fd::{AsFd, AsRawFd, BorrowedFd},
         unix,
     },
+    sync::{OnceLock, atomic::AtomicBool},
     task::{Context, Poll},
 };
 
 use fourway_adapt::fork::ForgetInChild;
+use socket2::{Domain, Type};
 
-use crate::error::Refused;
 #[cfg(any(feature = "smol", feature = "std-thread"))]
 use crate::reactor::async_io;
 #[cfg(feature = "std-thread")]
 use crate::reactor::std_thread;
 #[cfg(feature = "tokio")]
 use crate::reactor::tokio;
+use crate::{
+    error::Refused,
+    provide::{Datagrams, Listener, Stream},
+};
 
 /// The direction of a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,16 +35,62 @@ pub(crate) enum Direction {
 
 /// A socket of the standard library, or another waitable object. It owns its descriptor and keeps
 /// the same one as long as it lives; no operation by a shared reference changes it.
-pub(crate) trait Socket: AsFd + AsRawFd {}
+pub(crate) trait Socket: AsFd + AsRawFd + Sized {
+    /// What a runtime with a network of its own has in its place.
+    type Provided: ?Sized + fmt::Debug + Send + Sync;
 
-impl Socket for net::TcpStream {}
-impl Socket for net::TcpListener {}
-impl Socket for net::UdpSocket {}
-impl Socket for unix::net::UnixStream {}
-impl Socket for unix::net::UnixListener {}
-impl Socket for unix::net::UnixDatagram {}
+    /// A socket that is neither connected nor bound.
+    fn placeholder() -> io::Result<Self> {
+        Err(Refused::NoSystem.error())
+    }
+}
 
-/// A non-blocking socket of the standard library, and its registration with a reactor.
+impl Socket for net::TcpStream {
+    type Provided = dyn Stream;
+
+    fn placeholder() -> io::Result<Self> {
+        placeholder(Type::STREAM).map(Into::into)
+    }
+}
+
+impl Socket for net::TcpListener {
+    type Provided = dyn Listener;
+
+    fn placeholder() -> io::Result<Self> {
+        placeholder(Type::STREAM).map(Into::into)
+    }
+}
+
+impl Socket for net::UdpSocket {
+    type Provided = dyn Datagrams;
+
+    fn placeholder() -> io::Result<Self> {
+        placeholder(Type::DGRAM).map(Into::into)
+    }
+}
+
+// No network provides these.
+
+impl Socket for unix::net::UnixStream {
+    type Provided = dyn Stream;
+}
+
+impl Socket for unix::net::UnixListener {
+    type Provided = dyn Listener;
+}
+
+impl Socket for unix::net::UnixDatagram {
+    type Provided = dyn Datagrams;
+}
+
+fn placeholder(kind: Type) -> io::Result<socket2::Socket> {
+    let socket = socket2::Socket::new(Domain::IPV4, kind, None)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// A non-blocking socket of the standard library and its registration with a reactor, or the socket
+/// of a runtime's own network.
 pub(crate) struct Io<S: Socket> {
     // In a forked child neither is dropped: removing a descriptor from a poller that is shared with
     // the parent would remove the parent's. Empty once `into_socket` has taken it.
@@ -53,9 +104,28 @@ enum Registered<S: Socket> {
     StdThread(std_thread::Registered<S>),
     #[cfg(any(feature = "smol", feature = "std-thread"))]
     AsyncIo(async_io::Registered<S>),
-    #[cfg(not(any(feature = "tokio", feature = "smol", feature = "std-thread")))]
-    #[allow(dead_code, reason = "nobody makes a socket without a reactor")]
-    None(std::convert::Infallible, S),
+    // Boxed, as it is the rare one, so that it adds nothing to the size of the others.
+    Provided(Box<Provided<S>>),
+}
+
+/// A socket without a descriptor.
+struct Provided<S: Socket> {
+    socket: Box<S::Provided>,
+    /// What has a descriptor: for options, which are kept and have no effect. Made when it is
+    /// needed.
+    placeholder: OnceLock<S>,
+    /// Apart, because nearly every program sets this one: it needs no descriptor.
+    nodelay: AtomicBool,
+}
+
+impl<S: Socket> Provided<S> {
+    fn placeholder(&self) -> io::Result<&S> {
+        if let Some(placeholder) = self.placeholder.get() {
+            return Ok(placeholder);
+        }
+        let made = S::placeholder()?;
+        Ok(self.placeholder.get_or_init(|| made))
+    }
 }
 
 impl<S: Socket> Io<S> {
@@ -74,7 +144,15 @@ impl<S: Socket> Io<S> {
         Self::new(Registered::AsyncIo(registered))
     }
 
-    #[cfg(any(feature = "tokio", feature = "smol", feature = "std-thread"))]
+    /// One of a runtime's own network.
+    pub(crate) fn provide(socket: Box<S::Provided>) -> Self {
+        Self::new(Registered::Provided(Box::new(Provided {
+            socket,
+            placeholder: OnceLock::new(),
+            nodelay: AtomicBool::new(false),
+        })))
+    }
+
     fn new(registered: Registered<S>) -> Self {
         // A fork must be noticed even if no fourway runtime was made.
         fourway_adapt::fork::watch();
@@ -95,27 +173,54 @@ impl<S: Socket> Io<S> {
     /// options or take its errors.
     pub(crate) fn own(&self) -> io::Result<&S> {
         self.check_fork()?;
-        Ok(self.socket())
+        self.socket()
     }
 
-    /// The socket itself, to look at. Changes go through [`own`](Self::own).
-    pub(crate) fn socket(&self) -> &S {
+    /// The system's socket itself, to look at; of a provided one, its placeholder. Changes go
+    /// through [`own`](Self::own).
+    pub(crate) fn socket(&self) -> io::Result<&S> {
         match self.registered() {
             #[cfg(feature = "tokio")]
-            Registered::Tokio(registered) => registered.socket(),
+            Registered::Tokio(registered) => Ok(registered.socket()),
             #[cfg(feature = "std-thread")]
-            Registered::StdThread(registered) => registered.socket(),
+            Registered::StdThread(registered) => Ok(registered.socket()),
             #[cfg(any(feature = "smol", feature = "std-thread"))]
-            Registered::AsyncIo(registered) => registered.socket(),
-            #[cfg(not(any(feature = "tokio", feature = "smol", feature = "std-thread")))]
-            Registered::None(_, socket) => socket,
+            Registered::AsyncIo(registered) => Ok(registered.socket()),
+            Registered::Provided(provided) => provided.placeholder(),
         }
     }
 
-    #[cfg_attr(
-        not(any(feature = "tokio", feature = "smol", feature = "std-thread")),
-        allow(unreachable_code, reason = "there is no socket without a reactor")
-    )]
+    /// The socket of the runtime's own network, if it is one.
+    #[inline]
+    pub(crate) fn provided(&self) -> Option<&S::Provided> {
+        match self.registered() {
+            Registered::Provided(provided) => Some(&provided.socket),
+            #[cfg(any(feature = "tokio", feature = "smol", feature = "std-thread"))]
+            _ => None,
+        }
+    }
+
+    /// As `provided`, for an operation that waits: an error in a forked child.
+    #[inline]
+    pub(crate) fn waiting(&self) -> io::Result<Option<&S::Provided>> {
+        match self.provided() {
+            Some(provided) => {
+                self.check_fork()?;
+                Ok(Some(provided))
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Where a provided socket keeps whether bytes are sent at once.
+    pub(crate) fn provided_nodelay(&self) -> Option<&AtomicBool> {
+        match self.registered() {
+            Registered::Provided(provided) => Some(&provided.nodelay),
+            #[cfg(any(feature = "tokio", feature = "smol", feature = "std-thread"))]
+            _ => None,
+        }
+    }
+
     /// The socket, without its registration. It is still non-blocking.
     pub(crate) fn into_socket(mut self) -> io::Result<S> {
         self.check_fork()?;
@@ -127,8 +232,7 @@ impl<S: Socket> Io<S> {
             Registered::StdThread(registered) => registered.into_socket(),
             #[cfg(any(feature = "smol", feature = "std-thread"))]
             Registered::AsyncIo(registered) => registered.into_socket(),
-            #[cfg(not(any(feature = "tokio", feature = "smol", feature = "std-thread")))]
-            Registered::None(_, socket) => Ok(socket),
+            Registered::Provided(_) => Err(Refused::NoSystem.error()),
         }
     }
 
@@ -168,10 +272,10 @@ impl<S: Socket> Io<S> {
             Registered::StdThread(registered) => registered.poll(cx, direction, op, is_drained),
             #[cfg(any(feature = "smol", feature = "std-thread"))]
             Registered::AsyncIo(registered) => registered.poll(cx, direction, op, is_drained),
-            #[cfg(not(any(feature = "tokio", feature = "smol", feature = "std-thread")))]
-            Registered::None(never, _) => {
+            // Operations of sockets do not come here, but a caller's own on the system's socket.
+            Registered::Provided(_) => {
                 let _ = (cx, direction, op, is_drained);
-                match *never {}
+                Poll::Ready(Err(Refused::NoSystem.error()))
             }
         }
     }
@@ -194,10 +298,9 @@ impl<S: Socket> Io<S> {
             Registered::StdThread(registered) => registered.run(direction, op).await,
             #[cfg(any(feature = "smol", feature = "std-thread"))]
             Registered::AsyncIo(registered) => registered.run(direction, op).await,
-            #[cfg(not(any(feature = "tokio", feature = "smol", feature = "std-thread")))]
-            Registered::None(never, _) => {
+            Registered::Provided(_) => {
                 let _ = (direction, op);
-                match *never {}
+                Err(Refused::NoSystem.error())
             }
         }
     }
@@ -218,7 +321,7 @@ fn uninterrupted<S, T>(mut op: impl FnMut(&S) -> io::Result<T>) -> impl FnMut(&S
 /// For streams.
 impl<S> Io<S>
 where
-    S: Socket,
+    S: Socket<Provided = dyn Stream>,
     for<'a> &'a S: Read + Write,
 {
     pub(crate) fn poll_read(
@@ -226,6 +329,9 @@ where
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
+        if let Some(provided) = self.waiting()? {
+            return provided.poll_read(cx, buf);
+        }
         let room = buf.len();
         let drained = move |read: &usize| 0 < *read && *read < room;
         let read = |mut socket: &S| socket.read(buf);
@@ -237,10 +343,17 @@ where
         cx: &mut Context<'_>,
         bufs: &mut [io::IoSliceMut<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let Some(provided) = self.waiting()? {
+            let first = bufs.iter_mut().find(|buf| !buf.is_empty());
+            return provided.poll_read(cx, first.map_or(&mut [], |buf| buf));
+        }
         self.poll(cx, Direction::Read, |mut socket| socket.read_vectored(bufs))
     }
 
     pub(crate) fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if let Some(provided) = self.waiting()? {
+            return provided.poll_write(cx, buf);
+        }
         let drained = |written: &usize| 0 < *written && *written < buf.len();
         let write = |mut socket: &S| socket.write(buf);
         self.poll_drained(cx, Direction::Write, write, drained)
@@ -251,6 +364,10 @@ where
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let Some(provided) = self.waiting()? {
+            let first = bufs.iter().find(|buf| !buf.is_empty());
+            return provided.poll_write(cx, first.map_or(&[], |buf| buf));
+        }
         let write = |mut socket: &S| socket.write_vectored(bufs);
         self.poll(cx, Direction::Write, write)
     }
@@ -258,12 +375,20 @@ where
 
 impl<S: Socket> AsFd for Io<S> {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket().as_fd()
+        let socket = self.socket();
+        // A provided one without a placeholder, alone.
+        socket.expect("the process has no descriptor left").as_fd()
     }
 }
 
 impl<S: Socket + fmt::Debug> fmt::Debug for Io<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.socket().fmt(f)
+        if let Some(provided) = self.provided() {
+            return provided.fmt(f);
+        }
+        match self.socket() {
+            Ok(socket) => socket.fmt(f),
+            Err(error) => error.fmt(f),
+        }
     }
 }

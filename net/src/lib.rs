@@ -44,6 +44,7 @@
 //! | smol | `async-io` | `smol` |
 //! | std-thread | a poller that its workers wait in when they would otherwise sleep | `std-thread` (default) |
 //! | any that brings no reactor | `async-io` | `std-thread` (default) or `smol` |
+//! | one with [a network of its own](provide), such as a simulation | that network | none |
 //!
 //! The reactor is found by [`Spawner::extensions`](fourway_core::Spawner::extensions), through
 //! [`AnyRuntime`](fourway_core::AnyRuntime), layers and [`Compose`](fourway_core::Compose), whose
@@ -103,6 +104,7 @@ mod pause;
 #[cfg(feature = "process")]
 #[cfg_attr(docsrs, doc(cfg(feature = "process")))]
 pub mod process;
+pub mod provide;
 mod reactor;
 #[cfg(feature = "signal")]
 #[cfg_attr(docsrs, doc(cfg(feature = "signal")))]

@@ -103,6 +103,8 @@ pub trait Net: Runtime {
     /// [`AddrInUse`](io::ErrorKind::AddrInUse) if `path` exists, even without a listener;
     /// [`is_shutdown`](crate::is_shutdown), and other errors of the system.
     fn listen_unix(&self, path: impl AsRef<Path>) -> io::Result<UnixListener> {
+        // Before it makes a file.
+        Reactor::of_system(self)?;
         let listener = std::os::unix::net::UnixListener::bind(path)?;
         UnixListener::from_std(self, listener)
     }
@@ -113,6 +115,7 @@ pub trait Net: Runtime {
     ///
     /// As [`listen_unix`](Self::listen_unix).
     fn bind_unix_datagram(&self, path: impl AsRef<Path>) -> io::Result<UnixDatagram> {
+        Reactor::of_system(self)?;
         let socket = std::os::unix::net::UnixDatagram::bind(path)?;
         UnixDatagram::from_std(self, socket)
     }

@@ -1,15 +1,13 @@
 //! Tells sockets when they are ready: [`Reactor`].
 
-use std::{fmt, io};
-
-#[cfg(any(feature = "smol", feature = "std-thread"))]
-use std::sync::Arc;
+use std::{fmt, io, sync::Arc};
 
 use fourway_core::Runtime;
 
 use crate::{
     error::Refused,
     io::{Io, Socket},
+    provide::{self, Network},
 };
 
 #[cfg(any(feature = "smol", feature = "std-thread"))]
@@ -26,6 +24,9 @@ mod waiting;
 /// Most callers do not need it: [`Net`](crate::Net) finds it by itself. A caller that makes many
 /// sockets finds it once, and uses it to convert the standard library's sockets.
 ///
+/// A runtime with [a network of its own](crate::provide) has one, too, which accepts no sockets of
+/// the standard library.
+///
 /// It does not keep its runtime alive.
 #[derive(Clone)]
 pub struct Reactor {
@@ -35,6 +36,7 @@ pub struct Reactor {
 // One variant for each kind of reactor; each has a file that registers a socket and waits for it.
 #[derive(Clone)]
 enum Kind {
+    Provided(Arc<dyn Network>),
     #[cfg(feature = "tokio")]
     Tokio(::tokio::runtime::Handle),
     #[cfg(feature = "std-thread")]
@@ -58,6 +60,11 @@ impl Reactor {
             return Err(Refused::ShutDown.error());
         }
         let extensions = runtime.extensions();
+        if let Some(network) = extensions.as_ref().and_then(provide::in_extensions) {
+            return Ok(Self {
+                kind: Kind::Provided(network),
+            });
+        }
         #[cfg(feature = "tokio")]
         if let Some(handle) = extensions.as_ref().and_then(|them| them.get()) {
             return Ok(Self {
@@ -79,14 +86,35 @@ impl Reactor {
         }
         #[cfg(not(any(feature = "smol", feature = "std-thread")))]
         {
-            drop(extensions);
             Err(Refused::NoReactor.error())
         }
     }
 
-    /// Registers a socket, which must be non-blocking.
+    /// As `of`, for what needs the system: an error if the runtime has a network of its own.
+    pub(crate) fn of_system<R: Runtime>(runtime: &R) -> io::Result<Self> {
+        let reactor = Self::of(runtime)?;
+        match reactor.network() {
+            Some(_) => Err(Refused::NoSystem.error()),
+            None => Ok(reactor),
+        }
+    }
+
+    /// The runtime's own network, if that has one.
+    pub(crate) fn network(&self) -> Option<&Arc<dyn Network>> {
+        match &self.kind {
+            Kind::Provided(network) => Some(network),
+            #[cfg(any(feature = "tokio", feature = "smol", feature = "std-thread"))]
+            _ => None,
+        }
+    }
+
+    /// Registers a socket of the system, which must be non-blocking.
     pub(crate) fn register<S: Socket>(&self, socket: S) -> io::Result<Io<S>> {
         match &self.kind {
+            Kind::Provided(_) => {
+                drop(socket);
+                Err(Refused::NoSystem.error())
+            }
             #[cfg(feature = "tokio")]
             Kind::Tokio(handle) => tokio::Registered::new(handle, socket).map(Io::tokio),
             #[cfg(feature = "std-thread")]
@@ -95,11 +123,6 @@ impl Reactor {
             }
             #[cfg(any(feature = "smol", feature = "std-thread"))]
             Kind::AsyncIo(life) => async_io::Registered::new(life, socket).map(Io::async_io),
-            #[cfg(not(any(feature = "tokio", feature = "smol", feature = "std-thread")))]
-            _ => {
-                drop(socket);
-                Err(Refused::NoReactor.error())
-            }
         }
     }
 }
@@ -107,14 +130,13 @@ impl Reactor {
 impl fmt::Debug for Reactor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = match &self.kind {
+            Kind::Provided(_) => "Provided",
             #[cfg(feature = "tokio")]
             Kind::Tokio(_) => "Tokio",
             #[cfg(feature = "std-thread")]
             Kind::StdThread(_) => "StdThread",
             #[cfg(any(feature = "smol", feature = "std-thread"))]
             Kind::AsyncIo(_) => "AsyncIo",
-            #[cfg(not(any(feature = "tokio", feature = "smol", feature = "std-thread")))]
-            _ => "none",
         };
         f.debug_tuple("Reactor").field(&name).finish()
     }

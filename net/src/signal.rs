@@ -195,7 +195,7 @@ impl Signals {
         runtime: &R,
         kinds: impl IntoIterator<Item = SignalKind>,
     ) -> io::Result<Self> {
-        let reactor = Reactor::of(runtime)?;
+        let reactor = Reactor::of_system(runtime)?;
         let (read, write) = UnixStream::pair()?;
         read.set_nonblocking(true)?;
         let io = reactor.register(read)?;

@@ -1,7 +1,7 @@
 //! Datagrams: [`UdpSocket`].
 
 use std::{
-    future::{Future, IntoFuture},
+    future::{Future, IntoFuture, poll_fn},
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     pin::Pin,
@@ -15,6 +15,7 @@ use crate::{
     Endpoint, Reactor,
     endpoint::no_address,
     io::{Direction, Io},
+    provide::Datagrams,
     split,
 };
 
@@ -39,6 +40,16 @@ impl<R: Runtime> BindUdp<R> {
             // The standard library has another kind for it than connecting and listening have.
             return Err(no_address());
         }
+        if let Some(network) = reactor.network() {
+            let mut last = no_address();
+            for address in addresses {
+                match network.bind(address) {
+                    Ok(socket) => return Ok(UdpSocket::provided(socket)),
+                    Err(error) => last = error,
+                }
+            }
+            return Err(last);
+        }
         let socket = std::net::UdpSocket::bind(&*addresses)?;
         UdpSocket::with_reactor(&reactor, socket)
     }
@@ -56,6 +67,11 @@ impl<R: Runtime> IntoFuture for BindUdp<R> {
 /// A UDP socket. Any number of tasks may wait in its methods.
 ///
 /// A datagram that is longer than the receive buffer is cut, as on every system. Forked children:
+/// [`TcpStream`](crate::TcpStream).
+///
+/// Of a runtime with a network of its own, such as a simulation, it has no descriptor:
+/// [`send_by`](Self::send_by), [`poll_recv_by`](Self::poll_recv_by) and multicast groups give
+/// [`Unsupported`](io::ErrorKind::Unsupported), and options are as those of a
 /// [`TcpStream`](crate::TcpStream).
 #[derive(Debug)]
 pub struct UdpSocket {
@@ -86,6 +102,12 @@ impl UdpSocket {
         Ok(Self { io })
     }
 
+    /// One of a runtime's own network.
+    fn provided(socket: Box<dyn Datagrams>) -> Self {
+        let io = Io::provide(socket);
+        Self { io }
+    }
+
     /// Turns it into the standard library's again, which blocks.
     ///
     /// # Errors
@@ -104,6 +126,9 @@ impl UdpSocket {
     ///
     /// The system's error.
     pub fn connect(&self, peer: SocketAddr) -> io::Result<()> {
+        if let Some(provided) = self.io.waiting()? {
+            return provided.connect(peer);
+        }
         self.io.own()?.connect(peer)
     }
 
@@ -117,6 +142,9 @@ impl UdpSocket {
     ///
     /// If dropped before it is ready, it has sent nothing.
     pub async fn send_to(&self, datagram: &[u8], to: SocketAddr) -> io::Result<usize> {
+        if let Some(provided) = self.io.waiting()? {
+            return poll_fn(|cx| provided.poll_send(cx, datagram, Some(to))).await;
+        }
         let send = |socket: &std::net::UdpSocket| socket.send_to(datagram, to);
         self.io.run(Direction::Write, send).await
     }
@@ -131,6 +159,9 @@ impl UdpSocket {
     ///
     /// Dropping it loses no datagram.
     pub async fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        if let Some(provided) = self.io.waiting()? {
+            return poll_fn(|cx| provided.poll_recv(cx, buf)).await;
+        }
         let recv = |socket: &std::net::UdpSocket| socket.recv_from(buf);
         self.io.run(Direction::Read, recv).await
     }
@@ -141,6 +172,9 @@ impl UdpSocket {
     ///
     /// As [`recv_from`](Self::recv_from).
     pub async fn peek_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        if let Some(provided) = self.io.waiting()? {
+            return poll_fn(|cx| provided.poll_peek(cx, buf)).await;
+        }
         let peek = |socket: &std::net::UdpSocket| socket.peek_from(buf);
         self.io.run(Direction::Read, peek).await
     }
@@ -156,6 +190,9 @@ impl UdpSocket {
     ///
     /// As [`send_to`](Self::send_to).
     pub async fn send(&self, datagram: &[u8]) -> io::Result<usize> {
+        if let Some(provided) = self.io.waiting()? {
+            return poll_fn(|cx| provided.poll_send(cx, datagram, None)).await;
+        }
         let send = |socket: &std::net::UdpSocket| socket.send(datagram);
         self.io.run(Direction::Write, send).await
     }
@@ -170,6 +207,10 @@ impl UdpSocket {
     ///
     /// As [`recv_from`](Self::recv_from).
     pub async fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
+        if let Some(provided) = self.io.waiting()? {
+            let received = poll_fn(|cx| provided.poll_recv(cx, buf)).await;
+            return received.map(|(length, _)| length);
+        }
         let recv = |socket: &std::net::UdpSocket| socket.recv(buf);
         self.io.run(Direction::Read, recv).await
     }
@@ -213,7 +254,10 @@ impl UdpSocket {
     ///
     /// The system's error.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.io.socket().local_addr()
+        match self.io.provided() {
+            Some(provided) => provided.local_addr(),
+            None => self.io.socket()?.local_addr(),
+        }
     }
 
     /// The address of the peer of [`connect`](Self::connect).
@@ -222,7 +266,10 @@ impl UdpSocket {
     ///
     /// The system's error: there may be no peer.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.io.socket().peer_addr()
+        match self.io.provided() {
+            Some(provided) => provided.peer_addr(),
+            None => self.io.socket()?.peer_addr(),
+        }
     }
 
     /// May it send to broadcast addresses?
@@ -240,7 +287,7 @@ impl UdpSocket {
     ///
     /// The system's error.
     pub fn ttl(&self) -> io::Result<u32> {
-        self.io.socket().ttl()
+        self.io.socket()?.ttl()
     }
 
     /// Sets [`ttl`](Self::ttl).
@@ -258,7 +305,7 @@ impl UdpSocket {
     ///
     /// The system's error.
     pub fn join_multicast_v4(&self, group: Ipv4Addr, interface: Ipv4Addr) -> io::Result<()> {
-        self.io.own()?.join_multicast_v4(&group, &interface)
+        self.system()?.join_multicast_v4(&group, &interface)
     }
 
     /// Leaves a group.
@@ -267,7 +314,7 @@ impl UdpSocket {
     ///
     /// The system's error.
     pub fn leave_multicast_v4(&self, group: Ipv4Addr, interface: Ipv4Addr) -> io::Result<()> {
-        self.io.own()?.leave_multicast_v4(&group, &interface)
+        self.system()?.leave_multicast_v4(&group, &interface)
     }
 
     /// Joins a group, by the interface with that number.
@@ -276,7 +323,7 @@ impl UdpSocket {
     ///
     /// The system's error.
     pub fn join_multicast_v6(&self, group: Ipv6Addr, interface: u32) -> io::Result<()> {
-        self.io.own()?.join_multicast_v6(&group, interface)
+        self.system()?.join_multicast_v6(&group, interface)
     }
 
     /// Leaves a group.
@@ -285,7 +332,7 @@ impl UdpSocket {
     ///
     /// The system's error.
     pub fn leave_multicast_v6(&self, group: Ipv6Addr, interface: u32) -> io::Result<()> {
-        self.io.own()?.leave_multicast_v6(&group, interface)
+        self.system()?.leave_multicast_v6(&group, interface)
     }
 
     /// How many unreceived bytes the system keeps. Linux doubles the value.
@@ -304,5 +351,13 @@ impl UdpSocket {
     /// The system's error.
     pub fn set_send_buffer_size(&self, bytes: usize) -> io::Result<()> {
         SockRef::from(self.io.own()?).set_send_buffer_size(bytes)
+    }
+
+    /// The system's socket, for what would have an effect outside of a network of the runtime's own.
+    fn system(&self) -> io::Result<&std::net::UdpSocket> {
+        match self.io.provided() {
+            Some(_) => Err(io::ErrorKind::Unsupported.into()),
+            None => self.io.own(),
+        }
     }
 }

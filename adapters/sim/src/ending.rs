@@ -125,6 +125,7 @@ impl Inner {
             .is_some_and(|me| me.handing_over.load(Ordering::Relaxed));
         // Between two turns a destructor must not block: no thread could get the turn.
         let mark = handing_over.then(|| implement::enter(Context::Async, Some(self.id)));
+        self.extensions.close();
         drop((tasks, running));
         for job in jobs {
             job.refuse(fourway_core::JoinError::shutdown());

@@ -115,6 +115,8 @@ mod host;
 mod html;
 mod joins;
 mod life;
+#[cfg(feature = "net")]
+#[cfg_attr(docsrs, doc(cfg(feature = "net")))]
 pub mod net;
 mod offload;
 mod random;

@@ -30,13 +30,33 @@ const CRASHED: &str = "the node of the simulated network on which this ran has c
 pub(crate) struct Life {
     /// Written under the simulation's lock.
     is_over: AtomicBool,
+    node: u32,
+}
+
+#[cfg_attr(
+    not(feature = "net"),
+    allow(dead_code, reason = "the nodes are those of the network")
+)]
+impl Life {
+    pub(crate) fn of_node(node: u32) -> Self {
+        let is_over = AtomicBool::new(false);
+        Self { is_over, node }
+    }
+
+    pub(crate) fn node(&self) -> u32 {
+        self.node
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over.load(Relaxed)
+    }
 }
 
 impl State {
     /// Has the unit's node crashed since the unit was started?
     pub(crate) fn has_crashed(&self, unit: Option<UnitId>) -> bool {
         let life = unit.and_then(|unit| self.lives.get(&unit.0));
-        life.is_some_and(|life| life.is_over.load(Relaxed))
+        life.is_some_and(|life| life.is_over())
     }
 
     /// Must the unit of the thread end where it is? Not in a destructor that runs because of a
@@ -55,6 +75,10 @@ pub(crate) fn unwind() -> ! {
     resume_unwind(Box::new(String::from(CRASHED)))
 }
 
+#[cfg_attr(
+    not(feature = "net"),
+    allow(dead_code, reason = "the nodes are those of the network")
+)]
 impl Inner {
     /// Destroys the tasks of that life, and those of its closures that have not begun, before it
     /// returns: no thread gets the turn in between. A unit in the middle of a poll or a closure
@@ -157,7 +181,7 @@ mod tests {
         sim.run(|rt| {
             let life = Arc::new(Life::default());
             let (node, inner) = (life.clone(), rt.clone());
-            let task = rt.spawn_on(Some(life), Metadata::caller(), async move {
+            let task = Sim::spawn_on(rt.inner(), Some(life), Metadata::caller(), async move {
                 // Some are cancelled before they start.
                 for _ in 0..50 {
                     drop((inner.offload(|| ()), inner.offload(|| ())));

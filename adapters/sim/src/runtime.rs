@@ -155,6 +155,8 @@ impl Sim {
             "a simulation can be run once, and not after it was used as an open one"
         );
         state.strict = true;
+        #[cfg(feature = "net")]
+        crate::net::Network::begin(&inner);
         let unit = state.unit(UnitKind::Main, None, None, None);
         let handle = self.clone();
         let put = result.clone();

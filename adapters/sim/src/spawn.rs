@@ -13,7 +13,7 @@ use std::{
 use fourway_adapt::fork;
 use fourway_core::{
     AbortHandle, Spawner, Task as _,
-    implement::{self, BoxFuture, RuntimeId, join},
+    implement::{self, BoxFuture, Extensions, RuntimeId, join},
     task::Metadata,
 };
 
@@ -34,18 +34,22 @@ impl Spawner for Sim {
     where
         F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
-        self.spawn_on(None, metadata, future)
+        Self::spawn_on(self.inner(), None, metadata, future)
     }
 
     fn runtime_id(&self) -> Option<RuntimeId> {
         Some(self.inner().id)
+    }
+
+    fn extensions(&self) -> Option<Extensions> {
+        Some(self.inner().extensions.clone())
     }
 }
 
 impl Sim {
     /// Spawns a task on that node, or else on the caller's node, if any.
     pub(crate) fn spawn_on<F>(
-        &self,
+        inner: &Arc<Inner>,
         node: Option<Arc<Life>>,
         metadata: Metadata,
         future: F,
@@ -54,7 +58,6 @@ impl Sim {
         F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
         let future = future.into_future();
-        let inner = self.inner();
         let (name, location) = (metadata.name().map(str::to_owned), metadata.location());
         let (runner, join) = join::task(metadata, future, Some(inner.id));
         if inner.is_inherited() {

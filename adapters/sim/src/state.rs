@@ -11,7 +11,7 @@ use std::{
     time::Instant,
 };
 
-use fourway_core::implement::{RuntimeId, fork::Process};
+use fourway_core::implement::{Extensions, RuntimeId, fork::Process};
 
 use crate::{
     builder::Config,
@@ -41,6 +41,8 @@ pub(crate) struct Inner {
     /// Signalled when a run is over.
     pub(crate) finished: Condvar,
     pub(crate) joins: Joins,
+    /// What other crates keep with it: closed when its shutdown begins.
+    pub(crate) extensions: Extensions,
 }
 
 /// The phase of a simulation.
@@ -202,6 +204,7 @@ impl Inner {
             state: Mutex::new(state),
             finished: Condvar::new(),
             joins: Joins::default(),
+            extensions: Extensions::new(),
         }
     }
 

@@ -94,7 +94,8 @@ impl Sleep {
         Self::simulated(inner, now.saturating_add(nanos(duration)))
     }
 
-    fn simulated(inner: &Arc<Inner>, deadline: u64) -> Self {
+    /// In a run, at a time on the virtual clock.
+    pub(crate) fn simulated(inner: &Arc<Inner>, deadline: u64) -> Self {
         Self(Kind::Simulated {
             inner: inner.clone(),
             deadline,

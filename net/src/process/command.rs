@@ -124,7 +124,7 @@ impl Command {
     /// * The system's error: the program was not found, there are no descriptors. If the child was
     ///   started by then, it was killed.
     pub fn spawn<R: Runtime>(&mut self, runtime: &R) -> io::Result<Child> {
-        let reactor = Reactor::of(runtime)?;
+        let reactor = Reactor::of_system(runtime)?;
         Child::adopt(&reactor, self.std.spawn()?, self.kill_on_drop)
     }
 

@@ -68,7 +68,9 @@ impl Drop for Exit {
     }
 }
 
-impl Socket for Exit {}
+impl Socket for Exit {
+    type Provided = dyn crate::provide::Stream;
+}
 
 impl AsFd for Exit {
     fn as_fd(&self) -> BorrowedFd<'_> {

@@ -13,11 +13,14 @@ use futures_io::{AsyncRead, AsyncWrite};
 use crate::{
     Reactor,
     io::{Io, Socket},
+    provide::Stream,
     split,
 };
 
 /// A pipe. It is never a file on a disk, which a reactor cannot watch.
-impl Socket for File {}
+impl Socket for File {
+    type Provided = dyn Stream;
+}
 
 /// The input of a child. The child reads an end when this is dropped or closed.
 #[derive(Debug)]

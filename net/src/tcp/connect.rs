@@ -5,7 +5,7 @@ use std::{
     io,
     net::SocketAddr,
     pin::{Pin, pin},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -17,6 +17,7 @@ use crate::{
     ConnectError, Endpoint, Keepalive, Reactor,
     error::{is_forked, is_shutdown},
     io::Direction,
+    provide::{Boxed, Stream},
 };
 
 /// A connection to be made. Made by [`Net::connect_tcp`](crate::Net::connect_tcp), and begun
@@ -192,7 +193,7 @@ async fn race<R: Runtime>(
         });
         match event.await {
             // The others are closed.
-            Some((attempt, Ok(()))) => return Ok(Some(attempt.stream)),
+            Some((_, Ok(stream))) => return Ok(Some(stream)),
             Some((_, Err(error))) if is_shutdown(&error) || is_forked(&error) => {
                 return Err(error);
             }
@@ -231,55 +232,105 @@ fn interleaved(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 /// One address that is being connected to.
 struct Attempt {
     address: SocketAddr,
-    stream: TcpStream,
+    way: Way,
+    options: Options,
+}
+
+enum Way {
+    /// Empty once it is connected.
+    System(Option<TcpStream>),
+    Provided(Boxed<Box<dyn Stream>>),
 }
 
 impl Attempt {
     fn start(reactor: &Reactor, address: SocketAddr, options: &Options) -> io::Result<Self> {
-        let domain = Domain::for_address(address);
-        let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_nonblocking(true)?;
-        if options.nodelay {
-            socket.set_tcp_nodelay(true)?;
-        }
-        if let Some(keepalive) = options.keepalive {
-            socket.set_tcp_keepalive(&keepalive.to_socket2())?;
-        }
-        if let Some(bytes) = options.recv_buffer {
-            socket.set_recv_buffer_size(bytes)?;
-        }
-        if let Some(bytes) = options.send_buffer {
-            socket.set_send_buffer_size(bytes)?;
-        }
-        if let Some(from) = options.from {
-            socket.bind(&from.into())?;
-        }
-        match socket.connect(&address.into()) {
-            Ok(()) => {}
-            Err(error) if is_in_progress(&error) => {}
-            Err(error) => return Err(error),
-        }
-        // Registered once it connects: before, the poller would report a hang-up.
-        let stream = TcpStream {
-            io: reactor.register(socket.into())?,
+        let way = match reactor.network() {
+            Some(network) => Way::Provided(network.connect(address, options.from)),
+            None => Way::System(Some(begin(reactor, address, options)?)),
         };
-        Ok(Self { address, stream })
-    }
-
-    fn poll(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream.io.poll(cx, Direction::Write, |stream| {
-            if let Some(error) = stream.take_error()? {
-                return Err(error);
-            }
-            match stream.peer_addr() {
-                // A spurious report of the poller: it is not connected yet.
-                Err(error) if error.kind() == io::ErrorKind::NotConnected => {
-                    Err(io::ErrorKind::WouldBlock.into())
-                }
-                other => other.map(drop),
-            }
+        let options = *options;
+        Ok(Self {
+            address,
+            way,
+            options,
         })
     }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<TcpStream>> {
+        match &mut self.way {
+            Way::System(stream) => {
+                let connecting = stream.as_ref().expect("it is polled until it is ready");
+                ready!(poll_connected(connecting, cx))?;
+                let connected = stream.take();
+                Poll::Ready(Ok(connected.expect("it is polled until it is ready")))
+            }
+            Way::Provided(connecting) => {
+                let stream = TcpStream::provided(ready!(connecting.as_mut().poll(cx))?);
+                Poll::Ready(self.options.set(&stream).map(|()| stream))
+            }
+        }
+    }
+}
+
+impl Options {
+    /// For a provided one, which has no time before it connects.
+    fn set(&self, stream: &TcpStream) -> io::Result<()> {
+        stream.set_nodelay(self.nodelay)?;
+        if self.keepalive.is_some() {
+            stream.set_keepalive(self.keepalive)?;
+        }
+        if let Some(bytes) = self.recv_buffer {
+            stream.set_recv_buffer_size(bytes)?;
+        }
+        if let Some(bytes) = self.send_buffer {
+            stream.set_send_buffer_size(bytes)?;
+        }
+        Ok(())
+    }
+}
+
+fn begin(reactor: &Reactor, address: SocketAddr, options: &Options) -> io::Result<TcpStream> {
+    let domain = Domain::for_address(address);
+    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    if options.nodelay {
+        socket.set_tcp_nodelay(true)?;
+    }
+    if let Some(keepalive) = options.keepalive {
+        socket.set_tcp_keepalive(&keepalive.to_socket2())?;
+    }
+    if let Some(bytes) = options.recv_buffer {
+        socket.set_recv_buffer_size(bytes)?;
+    }
+    if let Some(bytes) = options.send_buffer {
+        socket.set_send_buffer_size(bytes)?;
+    }
+    if let Some(from) = options.from {
+        socket.bind(&from.into())?;
+    }
+    match socket.connect(&address.into()) {
+        Ok(()) => {}
+        Err(error) if is_in_progress(&error) => {}
+        Err(error) => return Err(error),
+    }
+    // Registered once it connects: before, the poller would report a hang-up.
+    let io = reactor.register(socket.into())?;
+    Ok(TcpStream { io })
+}
+
+fn poll_connected(stream: &TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    stream.io.poll(cx, Direction::Write, |stream| {
+        if let Some(error) = stream.take_error()? {
+            return Err(error);
+        }
+        match stream.peer_addr() {
+            // A spurious report of the poller: it is not connected yet.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => {
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+            other => other.map(drop),
+        }
+    })
 }
 
 /// `EINPROGRESS`, for which the standard library has no stable kind.

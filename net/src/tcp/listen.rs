@@ -94,8 +94,15 @@ impl<R: Runtime> ListenTcp<R> {
         let addresses = self.on.resolve(&self.runtime).await?;
         let mut last = no_address();
         for address in addresses {
-            match listen(address, &self.options) {
-                Ok(socket) => return TcpListener::with_reactor(&reactor, socket),
+            let listens = match reactor.network() {
+                Some(network) => network
+                    .listen(address)
+                    .map(|listener| TcpListener::provided(reactor.clone(), listener)),
+                None => listen(address, &self.options)
+                    .and_then(|socket| TcpListener::with_reactor(&reactor, socket)),
+            };
+            match listens {
+                Ok(listener) => return Ok(listener),
                 Err(error) => last = error,
             }
         }

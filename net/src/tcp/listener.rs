@@ -1,6 +1,7 @@
 //! Accepting connections: [`TcpListener`].
 
 use std::{
+    future::poll_fn,
     io,
     net::SocketAddr,
     pin::Pin,
@@ -16,6 +17,7 @@ use crate::{
     Reactor,
     io::{Direction, Io},
     pause::{Pause, is_of_one_connection},
+    provide::Listener,
     split,
 };
 
@@ -56,6 +58,15 @@ impl TcpListener {
         })
     }
 
+    /// One of a runtime's own network.
+    pub(super) fn provided(reactor: Reactor, listener: Box<dyn Listener>) -> Self {
+        Self {
+            io: Io::provide(listener),
+            reactor,
+            pause: Pause::default(),
+        }
+    }
+
     /// Turns it into the standard library's again, which blocks.
     ///
     /// # Errors
@@ -87,6 +98,9 @@ impl TcpListener {
     ///
     /// Dropping it loses no connection: the next call gives it.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        if self.io.provided().is_some() {
+            return poll_fn(|cx| self.poll_provided(cx)).await;
+        }
         if let Some(sleep) = self.pause.sleep() {
             sleep.await;
         }
@@ -103,6 +117,13 @@ impl TcpListener {
         }
     }
 
+    /// Of a runtime's own network.
+    fn poll_provided(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+        let provided = self.io.waiting()?.ok_or(io::ErrorKind::Unsupported)?;
+        let (stream, peer) = ready!(provided.poll_accept(cx))?;
+        Poll::Ready(Ok((TcpStream::provided(stream), peer)))
+    }
+
     fn adopt(
         &self,
         (stream, peer): (std::net::TcpStream, SocketAddr),
@@ -116,7 +137,10 @@ impl TcpListener {
     ///
     /// The system's error.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.io.socket().local_addr()
+        match self.io.provided() {
+            Some(provided) => provided.local_addr(),
+            None => self.io.socket()?.local_addr(),
+        }
     }
 }
 
@@ -144,6 +168,9 @@ impl Stream for Incoming<'_> {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let Self { listener, pause } = self.get_mut();
+        if listener.io.provided().is_some() {
+            return listener.poll_provided(cx).map(Some);
+        }
         if pause.is_none() {
             *pause = listener.pause.sleep();
         }

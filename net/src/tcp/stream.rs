@@ -1,8 +1,10 @@
 //! A connection: [`TcpStream`].
 
 use std::{
+    future::poll_fn,
     io,
     net::{Shutdown, SocketAddr},
+    sync::atomic::Ordering,
     time::Duration,
 };
 
@@ -12,6 +14,7 @@ use socket2::SockRef;
 use crate::{
     Keepalive, OwnedReadHalf, OwnedWriteHalf, Reactor,
     io::{Direction, Io},
+    provide::Stream,
     split,
 };
 
@@ -26,6 +29,10 @@ use crate::{
 ///
 /// In a forked child, one from before the fork is still the parent's. There every method that would
 /// change it gives [`is_forked`](crate::is_forked); addresses and options can be read.
+///
+/// Of a runtime with a network of its own, such as a simulation, it has no descriptor. Options are
+/// kept, and have no effect; `AsFd` lends a placeholder's descriptor, and panics if the process has
+/// none left for it: see [`provide::Stream`](crate::provide::Stream).
 #[derive(Debug)]
 pub struct TcpStream {
     pub(super) io: Io<std::net::TcpStream>,
@@ -56,12 +63,18 @@ impl TcpStream {
         Ok(Self { io })
     }
 
+    /// One of a runtime's own network.
+    pub(super) fn provided(stream: Box<dyn Stream>) -> Self {
+        let io = Io::provide(stream);
+        Self { io }
+    }
+
     /// Turns it into the standard library's again, which blocks.
     ///
     /// # Errors
     ///
-    /// In a forked child, for one from before the fork: [`is_forked`](crate::is_forked); and the
-    /// system's error.
+    /// In a forked child, for one from before the fork: [`is_forked`](crate::is_forked); for one
+    /// without a descriptor: [`Unsupported`](io::ErrorKind::Unsupported); and the system's error.
     pub fn into_std(self) -> io::Result<std::net::TcpStream> {
         let stream = self.io.into_socket()?;
         stream.set_nonblocking(false)?;
@@ -84,6 +97,9 @@ impl TcpStream {
     ///
     /// Dropping it takes nothing.
     pub async fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        if let Some(provided) = self.io.waiting()? {
+            return poll_fn(|cx| provided.poll_peek(cx, buf)).await;
+        }
         self.io
             .run(Direction::Read, |stream| stream.peek(buf))
             .await
@@ -113,7 +129,11 @@ impl TcpStream {
     ///
     /// The system's error.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        match self.io.own()?.shutdown(how) {
+        let result = match self.io.waiting()? {
+            Some(provided) => provided.shutdown(how),
+            None => self.io.own()?.shutdown(how),
+        };
+        match result {
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
             result => result,
         }
@@ -125,7 +145,10 @@ impl TcpStream {
     ///
     /// The system's error.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.io.socket().local_addr()
+        match self.io.provided() {
+            Some(provided) => provided.local_addr(),
+            None => self.io.socket()?.local_addr(),
+        }
     }
 
     /// The peer's address.
@@ -134,7 +157,10 @@ impl TcpStream {
     ///
     /// The system's error: the peer may be gone.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.io.socket().peer_addr()
+        match self.io.provided() {
+            Some(provided) => provided.peer_addr(),
+            None => self.io.socket()?.peer_addr(),
+        }
     }
 
     /// Takes the pending error of the socket, if there is one.
@@ -152,7 +178,10 @@ impl TcpStream {
     ///
     /// The system's error, as for all options below.
     pub fn nodelay(&self) -> io::Result<bool> {
-        self.io.socket().nodelay()
+        match self.io.provided_nodelay() {
+            Some(yes) => Ok(yes.load(Ordering::Relaxed)),
+            None => self.io.socket()?.nodelay(),
+        }
     }
 
     /// Sets [`nodelay`](Self::nodelay).
@@ -161,7 +190,14 @@ impl TcpStream {
     ///
     /// The system's error.
     pub fn set_nodelay(&self, yes: bool) -> io::Result<()> {
-        self.io.own()?.set_nodelay(yes)
+        match self.io.provided_nodelay() {
+            Some(kept) => {
+                // Relaxed: nothing else depends on it.
+                kept.store(yes, Ordering::Relaxed);
+                Ok(())
+            }
+            None => self.io.own()?.set_nodelay(yes),
+        }
     }
 
     /// How many hops a packet lives.
@@ -170,7 +206,7 @@ impl TcpStream {
     ///
     /// The system's error.
     pub fn ttl(&self) -> io::Result<u32> {
-        self.io.socket().ttl()
+        self.io.socket()?.ttl()
     }
 
     /// Sets [`ttl`](Self::ttl).
@@ -201,7 +237,7 @@ impl TcpStream {
     ///
     /// The system's error.
     pub fn keepalive(&self) -> io::Result<bool> {
-        self.options().keepalive()
+        self.options()?.keepalive()
     }
 
     /// What to do with unsent bytes on drop: `Some(Duration::ZERO)` discards them and resets the
@@ -212,7 +248,10 @@ impl TcpStream {
     ///
     /// The system's error.
     pub fn set_linger(&self, time: Option<Duration>) -> io::Result<()> {
-        self.own_options()?.set_linger(time)
+        match self.io.waiting()? {
+            Some(provided) => provided.set_linger(time),
+            None => self.own_options()?.set_linger(time),
+        }
     }
 
     /// How many unread bytes the system keeps.
@@ -221,7 +260,7 @@ impl TcpStream {
     ///
     /// The system's error.
     pub fn recv_buffer_size(&self) -> io::Result<usize> {
-        self.options().recv_buffer_size()
+        self.options()?.recv_buffer_size()
     }
 
     /// Sets [`recv_buffer_size`](Self::recv_buffer_size). Linux makes it twice that.
@@ -239,7 +278,7 @@ impl TcpStream {
     ///
     /// The system's error.
     pub fn send_buffer_size(&self) -> io::Result<usize> {
-        self.options().send_buffer_size()
+        self.options()?.send_buffer_size()
     }
 
     /// Sets [`send_buffer_size`](Self::send_buffer_size). Linux makes it twice that.
@@ -252,8 +291,8 @@ impl TcpStream {
     }
 
     /// To read them.
-    fn options(&self) -> SockRef<'_> {
-        SockRef::from(self.io.socket())
+    fn options(&self) -> io::Result<SockRef<'_>> {
+        Ok(SockRef::from(self.io.socket()?))
     }
 
     /// To set them.

@@ -52,7 +52,7 @@ impl<R: Runtime> ConnectUnix<R> {
     }
 
     async fn try_often(&self) -> io::Result<UnixStream> {
-        let reactor = Reactor::of(&self.runtime)?;
+        let reactor = Reactor::of_system(&self.runtime)?;
         let address = SockAddr::unix(&self.path)?;
         let mut pause = Duration::from_millis(1);
         loop {

@@ -51,7 +51,7 @@ impl UnixDatagram {
     ///
     /// As [`Reactor::of`], and the system's error.
     pub fn from_std<R: Runtime>(runtime: &R, socket: net::UnixDatagram) -> io::Result<Self> {
-        let reactor = Reactor::of(runtime)?;
+        let reactor = Reactor::of_system(runtime)?;
         socket.set_nonblocking(true)?;
         let io = reactor.register(socket)?;
         Ok(Self { io })
@@ -140,6 +140,6 @@ impl UnixDatagram {
     ///
     /// The system's error.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.io.socket().local_addr()
+        self.io.socket()?.local_addr()
     }
 }

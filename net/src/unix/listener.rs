@@ -40,7 +40,7 @@ impl UnixListener {
     ///
     /// As [`Reactor::of`], and the system's error.
     pub fn from_std<R: Runtime>(runtime: &R, listener: net::UnixListener) -> io::Result<Self> {
-        let reactor = Reactor::of(runtime)?;
+        let reactor = Reactor::of_system(runtime)?;
         listener.set_nonblocking(true)?;
         Ok(Self {
             io: reactor.register(listener)?,
@@ -101,7 +101,7 @@ impl UnixListener {
     ///
     /// The system's error.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.io.socket().local_addr()
+        self.io.socket()?.local_addr()
     }
 }
 

@@ -31,7 +31,7 @@ impl UnixStream {
     ///
     /// As [`Reactor::of`], and the system's error.
     pub fn pair<R: Runtime>(runtime: &R) -> io::Result<(Self, Self)> {
-        let reactor = Reactor::of(runtime)?;
+        let reactor = Reactor::of_system(runtime)?;
         let (a, b) = net::UnixStream::pair()?;
         Ok((
             Self::with_reactor(&reactor, a)?,
@@ -46,7 +46,7 @@ impl UnixStream {
     ///
     /// As [`Reactor::of`], and the system's error.
     pub fn from_std<R: Runtime>(runtime: &R, stream: net::UnixStream) -> io::Result<Self> {
-        Self::with_reactor(&Reactor::of(runtime)?, stream)
+        Self::with_reactor(&Reactor::of_system(runtime)?, stream)
     }
 
     /// As [`from_std`](Self::from_std), for callers that have the reactor.
@@ -95,7 +95,7 @@ impl UnixStream {
     ///
     /// The system's error.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.io.socket().local_addr()
+        self.io.socket()?.local_addr()
     }
 
     /// The peer's address.
@@ -104,6 +104,6 @@ impl UnixStream {
     ///
     /// The system's error.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.io.socket().peer_addr()
+        self.io.socket()?.peer_addr()
     }
 }

@@ -1,62 +1,103 @@
-use std::{fmt, io};
+//! Messages that may be lost, or overtake each other: [`Datagrams`].
 
-use super::{Address, Network, mailbox::Mailbox};
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    sync::Mutex,
+    task::{Context, Poll, ready},
+};
 
-/// Messages that may be lost, or overtake each other. Made by
-/// [`Node::datagrams`](super::Node::datagrams).
-pub struct Datagrams {
+use fourway_net::provide::{self, shut_down};
+
+use super::{Network, mailbox::Mailbox, place::Place};
+use crate::state::lock;
+
+/// A message, and its sender.
+pub(super) type Message = (Vec<u8>, SocketAddr);
+
+/// A UDP socket.
+pub(super) struct Datagrams {
     pub(super) network: Network,
-    pub(super) address: Address,
-    pub(super) mailbox: Mailbox<(Vec<u8>, Address)>,
+    pub(super) place: Place,
+    pub(super) address: SocketAddr,
+    pub(super) mailbox: Mailbox<Message>,
+    pub(super) peer: Mutex<Option<SocketAddr>>,
 }
 
 impl Datagrams {
-    /// Its address.
-    #[must_use]
-    pub fn address(&self) -> Address {
-        self.address
+    /// Receives from that peer alone, if there is one.
+    fn is_wanted(&self) -> impl Fn(&Message) -> bool + use<> {
+        let peer = *lock(&self.peer);
+        move |(_, from)| peer.is_none_or(|peer| peer == *from)
+    }
+}
+
+impl provide::Datagrams for Datagrams {
+    fn poll_send(
+        &self,
+        _: &mut Context<'_>,
+        datagram: &[u8],
+        to: Option<SocketAddr>,
+    ) -> Poll<io::Result<usize>> {
+        let sent = self.network.check(&self.place).and_then(|_| {
+            let to = to.map_or_else(|| self.peer_addr(), Ok)?;
+            self.network.send(self, datagram, to);
+            Ok(datagram.len())
+        });
+        Poll::Ready(sent)
     }
 
-    /// Sends a message, which may be lost.
-    pub fn send_to(&self, message: &[u8], to: Address) {
-        let mut state = self.network.lock();
-        let loss = state.loss;
-        let lost = state.random.per_mille(loss)
-            || state
-                .parted
-                .contains(&super::pair(self.address.node, to.node));
-        let mailbox = state.datagrams.get(&to).cloned();
-        drop(state);
-        let arrives = self.network.arrival();
-        if let Some(mailbox) = mailbox.filter(|_| !lost) {
-            // A closed mailbox loses it.
-            let _ = mailbox.send(arrives, false, (message.to_vec(), self.address));
-        }
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<(usize, SocketAddr)>> {
+        let now = self.network.check(&self.place)?;
+        let message = ready!(self.mailbox.poll_receive(now, cx, self.is_wanted()));
+        Poll::Ready(message.map(|it| copy(&it, buf)).ok_or_else(shut_down))
     }
 
-    /// The next message to arrive, and the address of its sender.
-    ///
-    /// # Errors
-    ///
-    /// [`io::ErrorKind::ConnectionReset`] if the node has crashed.
-    ///
-    /// # Cancel safety
-    ///
-    /// If it is dropped, it has received nothing.
-    pub async fn receive(&self) -> io::Result<(Vec<u8>, Address)> {
-        self.mailbox.receive(&self.network.shared.sim).await
+    fn poll_peek(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<(usize, SocketAddr)>> {
+        let now = self.network.check(&self.place)?;
+        let message = ready!(self.mailbox.poll_peek(now, cx, self.is_wanted()));
+        Poll::Ready(message.map(|it| copy(&it, buf)).ok_or_else(shut_down))
     }
+
+    fn connect(&self, peer: SocketAddr) -> io::Result<()> {
+        self.network.check(&self.place)?;
+        *lock(&self.peer) = Some(peer);
+        Ok(())
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.address)
+    }
+
+    fn peer_addr(&self) -> io::Result<SocketAddr> {
+        lock(&self.peer).ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+}
+
+/// What does not fit is cut off.
+fn copy((bytes, from): &Message, buf: &mut [u8]) -> (usize, SocketAddr) {
+    let length = bytes.len().min(buf.len());
+    buf[..length].copy_from_slice(&bytes[..length]);
+    (length, *from)
 }
 
 impl Drop for Datagrams {
     fn drop(&mut self) {
         let mut state = self.network.lock();
+        let sockets = &mut state.nodes[self.place.node as usize].datagrams;
         // After a crash the port may have another owner.
-        let known = state.datagrams.get(&self.address);
-        let gone = if known.is_some_and(|mailbox| mailbox.is(&self.mailbox)) {
-            state.datagrams.remove(&self.address)
-        } else {
-            None
+        let is_ours = |mailbox: &Mailbox<Message>| mailbox.is(&self.mailbox);
+        let gone = match sockets.get(&self.address).is_some_and(is_ours) {
+            true => sockets.remove(&self.address),
+            false => None,
         };
         drop(state);
         drop(gone);

@@ -1,210 +1,412 @@
+//! Connections: [`Connection`], and its two [ends](Stream).
+
 use std::{
     collections::VecDeque,
     fmt, io,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
-    task::{Context, Poll, ready},
+    net::{Shutdown, SocketAddr},
+    sync::{Arc, Mutex, Weak},
+    task::{Context, Poll, Wake, Waker, ready},
+    time::Duration,
 };
 
-use futures_io::{AsyncRead, AsyncWrite};
+use fourway_core::implement::wake;
+use fourway_net::provide::{self, shut_down};
 
-use super::{Address, Network, mailbox::Mailbox};
-use crate::Sleep;
+use super::{
+    Network,
+    mailbox::{Mailbox, keep},
+    place::Place,
+};
+use crate::state::lock;
 
-/// Accepts connections. Made by [`Node::listen`](super::Node::listen).
-pub struct Listener {
+/// Accepts connections.
+pub(super) struct Listener {
     pub(super) network: Network,
-    pub(super) address: Address,
-    pub(super) mailbox: Mailbox<(Stream, Address)>,
+    pub(super) place: Place,
+    pub(super) address: SocketAddr,
+    pub(super) mailbox: Mailbox<Stream>,
 }
 
-impl Listener {
-    /// Its address.
-    #[must_use]
-    pub fn address(&self) -> Address {
-        self.address
+impl provide::Listener for Listener {
+    fn poll_accept(
+        &self,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<(Box<dyn provide::Stream>, SocketAddr)>> {
+        let now = self.network.check(&self.place)?;
+        let Some(stream) = ready!(self.mailbox.poll_receive(now, cx, |_| true)) else {
+            return Poll::Ready(Err(shut_down()));
+        };
+        let peer = stream.peer().address;
+        Poll::Ready(Ok((Box::new(stream), peer)))
     }
 
-    /// The next connection, and the address that asked for it.
-    ///
-    /// # Errors
-    ///
-    /// [`io::ErrorKind::ConnectionReset`] if the node has crashed.
-    ///
-    /// # Cancel safety
-    ///
-    /// If it is dropped, it has accepted nothing.
-    pub async fn accept(&self) -> io::Result<(Stream, Address)> {
-        self.mailbox.receive(&self.network.shared.sim).await
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.address)
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
         let mut state = self.network.lock();
+        let sockets = &mut state.nodes[self.place.node as usize].listeners;
         // After a crash the port may have another owner.
-        let known = state.listeners.get(&self.address);
-        let gone = if known.is_some_and(|mailbox| mailbox.is(&self.mailbox)) {
-            state.listeners.remove(&self.address)
-        } else {
-            None
+        let is_ours = |mailbox: &Mailbox<Stream>| mailbox.is(&self.mailbox);
+        let gone = match sockets.get(&self.address).is_some_and(is_ours) {
+            true => sockets.remove(&self.address),
+            false => None,
         };
         drop(state);
         drop(gone);
         // Connections that were not accepted are reset.
-        for (stream, _) in self.mailbox.close(io::ErrorKind::ConnectionRefused) {
-            stream.reset();
+        for stream in self.mailbox.close() {
+            lock(&stream.connection.sides)[stream.side].resets = true;
         }
     }
 }
 
-/// Bytes, in order, to and fro, by the traits of `futures-io`. Dropping it ends what it sends; what was sent still arrives.
-pub struct Stream {
+/// Bytes to and fro, in order.
+pub(super) struct Connection {
     network: Network,
-    from: Address,
-    to: Address,
-    incoming: Mailbox<Option<Vec<u8>>>,
-    outgoing: Mailbox<Option<Vec<u8>>>,
-    /// Data that has arrived and has not been read.
-    unread: VecDeque<u8>,
-    /// The timer of the data that has not arrived.
-    sleep: Option<Sleep>,
-    /// The other end sends nothing more.
-    is_at_end: bool,
-    /// This end sends nothing more.
+    number: u64,
+    ends: [End; 2],
+    sides: Mutex<[Side; 2]>,
+}
+
+/// Who is at an end.
+pub(super) struct End {
+    pub(super) node: u32,
+    pub(super) address: SocketAddr,
+}
+
+/// The state of one end.
+#[derive(Default)]
+struct Side {
+    /// What it receives, with the time at which it arrives.
+    packets: VecDeque<(u64, Packet)>,
+    /// When the last one arrives.
+    last: u64,
+    /// The bytes that the other end has sent and this one has not read, wherever they are.
+    unread: usize,
+    readers: Vec<Waker>,
+    writers: Vec<Waker>,
+    /// It sends nothing more.
     has_ended: bool,
-    /// How many of the two ends are there.
-    ends: Arc<AtomicUsize>,
+    /// It reads nothing more.
+    is_deaf: bool,
+    /// It was dropped.
+    is_gone: bool,
+    /// Dropping it resets the connection.
+    resets: bool,
+    /// A node of the two has crashed.
+    is_broken: bool,
 }
 
-/// Both directions of a connection.
-#[derive(Clone)]
-pub(super) struct Pipes {
-    one: Mailbox<Option<Vec<u8>>>,
-    other: Mailbox<Option<Vec<u8>>>,
-    ends: Arc<AtomicUsize>,
+enum Packet {
+    Data(VecDeque<u8>),
+    End,
+    Reset,
 }
 
-impl Pipes {
-    pub(super) fn is_open(&self) -> bool {
-        self.ends.load(Relaxed) > 0
+impl Connection {
+    /// The two ends of a new connection; the first one is `from`.
+    pub(super) fn open(network: &Network, number: u64, from: End, to: End) -> (Stream, Stream) {
+        let connection = Arc::new(Self {
+            network: network.clone(),
+            number,
+            ends: [from, to],
+            sides: Mutex::default(),
+        });
+        let end = |side| Stream {
+            connection: connection.clone(),
+            side,
+        };
+        (end(0), end(1))
     }
 
-    pub(super) fn reset(&self) {
-        drop(self.one.close(io::ErrorKind::ConnectionReset));
-        drop(self.other.close(io::ErrorKind::ConnectionReset));
+    pub(super) fn is_of(&self, node: u32) -> bool {
+        self.ends.iter().any(|end| end.node == node)
+    }
+
+    /// A node of the two has crashed. What was on its way is lost.
+    pub(super) fn break_off(&self) {
+        let mut sides = lock(&self.sides);
+        let lost = sides.each_mut().map(|side| {
+            side.is_broken = true;
+            std::mem::take(&mut side.packets)
+        });
+        drop(sides);
+        drop(lost);
+        self.wake_all();
+    }
+
+    pub(super) fn wake_all(&self) {
+        let wakers = lock(&self.sides).each_mut().map(Side::take_wakers);
+        wakers.into_iter().flatten().for_each(wake);
+    }
+
+    /// Sends something to an end.
+    fn send(self: &Arc<Self>, to: usize, packet: Packet) {
+        let connection = Arc::downgrade(self);
+        let (from, target) = (self.ends[1 - to].node, self.ends[to].node);
+        self.network.deliver(from, target, move |at| {
+            // Nobody is there if it is gone.
+            if let Some(connection) = connection.upgrade() {
+                connection.arrive(to, at, packet);
+            }
+        });
+    }
+
+    fn arrive(self: &Arc<Self>, to: usize, at: u64, packet: Packet) {
+        let mut sides = lock(&self.sides);
+        let side = &mut sides[to];
+        if side.is_broken {
+            drop(sides);
+            return;
+        }
+        // In the order in which they were sent.
+        let at = at.max(side.last);
+        side.last = at;
+        side.packets.push_back((at, packet));
+        drop(sides);
+        let connection = Arc::downgrade(self);
+        let arrives = Arrives {
+            connection,
+            side: to,
+        };
+        self.network.at(at, Waker::from(Arc::new(arrives)));
     }
 }
 
-/// Both ends.
-pub(super) fn connected(network: &Network, from: Address, to: Address) -> (Stream, Stream, Pipes) {
-    let pipes = Pipes {
-        one: Mailbox::new(),
-        other: Mailbox::new(),
-        ends: Arc::new(AtomicUsize::new(2)),
-    };
-    let end = |from, to, incoming: &Mailbox<_>, outgoing: &Mailbox<_>| Stream {
-        network: network.clone(),
-        from,
-        to,
-        incoming: incoming.clone(),
-        outgoing: outgoing.clone(),
-        unread: VecDeque::new(),
-        sleep: None,
-        is_at_end: false,
-        has_ended: false,
-        ends: pipes.ends.clone(),
-    };
-    let mine = end(from, to, &pipes.one, &pipes.other);
-    let theirs = end(to, from, &pipes.other, &pipes.one);
-    (mine, theirs, pipes)
+impl Side {
+    fn take_wakers(&mut self) -> Vec<Waker> {
+        let mut wakers = std::mem::take(&mut self.readers);
+        wakers.append(&mut self.writers);
+        wakers
+    }
+
+    /// Was the connection reset, as far as this end knows by now?
+    fn is_reset(&self, now: u64) -> bool {
+        let arrived = |(at, packet): &(u64, Packet)| *at <= now && matches!(packet, Packet::Reset);
+        self.is_broken || self.packets.iter().any(arrived)
+    }
+
+    /// Copies bytes that have arrived, and gives how many; `None`: there are none, and may be some
+    /// later.
+    fn read(&mut self, now: u64, buf: &mut [u8], takes: bool) -> io::Result<Option<usize>> {
+        if self.is_broken {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        let mut read = 0;
+        let mut spent = 0;
+        for (at, packet) in &mut self.packets {
+            if *at > now || read == buf.len() {
+                break;
+            }
+            match packet {
+                Packet::Data(bytes) => {
+                    let length = bytes.len().min(buf.len() - read);
+                    for (to, byte) in buf[read..].iter_mut().zip(bytes.iter()) {
+                        *to = *byte;
+                    }
+                    read += length;
+                    if takes {
+                        bytes.drain(..length);
+                        spent += usize::from(bytes.is_empty());
+                    }
+                }
+                // They stay, for the next ones to read.
+                Packet::End if read == 0 => return Ok(Some(0)),
+                Packet::Reset if read == 0 => return Err(io::ErrorKind::ConnectionReset.into()),
+                Packet::End | Packet::Reset => break,
+            }
+        }
+        if takes {
+            self.packets.drain(..spent);
+            self.unread -= read;
+        }
+        Ok((read > 0 || buf.is_empty() || self.is_deaf).then_some(read))
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.network.lock().connections.remove(&self.number);
+    }
+}
+
+/// Wakes those who wait at an end for the packet that arrives.
+struct Arrives {
+    connection: Weak<Connection>,
+    side: usize,
+}
+
+impl Wake for Arrives {
+    fn wake(self: Arc<Self>) {
+        let Some(connection) = self.connection.upgrade() else {
+            return;
+        };
+        let now = connection.network.now();
+        let mut sides = lock(&connection.sides);
+        let side = &mut sides[self.side];
+        // A writer waits for room, unless there is nobody to make it.
+        let wakers = match side.is_reset(now) {
+            true => side.take_wakers(),
+            false => std::mem::take(&mut side.readers),
+        };
+        drop(sides);
+        wakers.into_iter().for_each(wake);
+    }
+}
+
+/// An end of a connection.
+pub(super) struct Stream {
+    connection: Arc<Connection>,
+    side: usize,
 }
 
 impl Stream {
-    /// The address of the other end.
-    #[must_use]
-    pub fn peer(&self) -> Address {
-        self.to
+    pub(super) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
     }
 
-    /// Both ends see that it is gone.
-    fn reset(&self) {
-        drop(self.incoming.close(io::ErrorKind::ConnectionReset));
-        drop(self.outgoing.close(io::ErrorKind::ConnectionReset));
+    fn end(&self) -> &End {
+        &self.connection.ends[self.side]
     }
 
-    fn send(&self, bytes: Option<Vec<u8>>) {
-        let outgoing = self.outgoing.clone();
-        self.network
-            .deliver(self.from.node, self.to.node, move |at| {
-                // After a reset it is lost.
-                let _ = outgoing.send(at, true, bytes);
-            });
+    fn peer(&self) -> &End {
+        &self.connection.ends[1 - self.side]
     }
-}
 
-/// `Ok(0)`: the other end was closed or dropped. An error of the kind
-/// [`ConnectionReset`](io::ErrorKind::ConnectionReset): one of the two nodes has crashed, or the
-/// listener was dropped and had not accepted it.
-impl AsyncRead for Stream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
+    fn poll_bytes(
+        &self,
         cx: &mut Context<'_>,
-        buffer: &mut [u8],
+        buf: &mut [u8],
+        takes: bool,
     ) -> Poll<io::Result<usize>> {
-        let this = &mut *self;
-        while this.unread.is_empty() && !this.is_at_end && !buffer.is_empty() {
-            let sim = &this.network.shared.sim;
-            match ready!(this.incoming.poll_receive(sim, &mut this.sleep, cx))? {
-                Some(bytes) => this.unread.extend(bytes),
-                None => this.is_at_end = true,
+        let now = self.connection.network.check_run()?;
+        // User code, and so not under the lock.
+        let waker = cx.waker().clone();
+        let mut sides = lock(&self.connection.sides);
+        match sides[self.side].read(now, buf, takes).transpose() {
+            Some(result) => {
+                let writers = std::mem::take(&mut sides[1 - self.side].writers);
+                drop(sides);
+                // There is room now.
+                writers.into_iter().for_each(wake);
+                Poll::Ready(result)
+            }
+            None => {
+                let known = keep(&mut sides[self.side].readers, waker);
+                drop(sides);
+                drop(known);
+                Poll::Pending
             }
         }
-        let length = buffer.len().min(this.unread.len());
-        for (to, byte) in buffer.iter_mut().zip(this.unread.drain(..length)) {
-            *to = byte;
+    }
+
+    /// Ends writing, once.
+    fn finish(&self) {
+        let before =
+            std::mem::replace(&mut lock(&self.connection.sides)[self.side].has_ended, true);
+        if !before {
+            self.connection.send(1 - self.side, Packet::End);
         }
-        Poll::Ready(Ok(length))
     }
 }
 
-/// Never waits: there is no limit on data in flight.
-impl AsyncWrite for Stream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        if self.outgoing.is_closed() {
+impl provide::Stream for Stream {
+    fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.poll_bytes(cx, buf, true)
+    }
+
+    fn poll_peek(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.poll_bytes(cx, buf, false)
+    }
+
+    fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let network = &self.connection.network;
+        let now = network.check_run()?;
+        let limit = network.lock().buffer;
+        // User code, and so not under the lock.
+        let waker = cx.waker().clone();
+        let mut sides = lock(&self.connection.sides);
+        let side = &mut sides[self.side];
+        if side.is_reset(now) {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
-        if self.has_ended {
+        if side.has_ended {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        self.send(Some(bytes.to_vec()));
+        let peer = &mut sides[1 - self.side];
+        if peer.is_gone {
+            drop(sides);
+            // The answer to these bytes.
+            self.connection.send(self.side, Packet::Reset);
+            return Poll::Ready(Ok(buf.len()));
+        }
+        let room = limit.saturating_sub(peer.unread);
+        if room == 0 && !buf.is_empty() {
+            let known = keep(&mut sides[self.side].writers, waker);
+            drop(sides);
+            drop(known);
+            return Poll::Pending;
+        }
+        let bytes = &buf[..room.min(buf.len())];
+        peer.unread += bytes.len();
+        drop(sides);
+        let (first, second) = bytes.split_at(network.cut(bytes.len()));
+        for piece in [first, second] {
+            if !piece.is_empty() {
+                let data = piece.iter().copied().collect();
+                self.connection.send(1 - self.side, Packet::Data(data));
+            }
+        }
         Poll::Ready(Ok(bytes.len()))
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        self.connection.network.check_run()?;
+        if how != Shutdown::Write {
+            let mut sides = lock(&self.connection.sides);
+            let side = &mut sides[self.side];
+            side.is_deaf = true;
+            let readers = std::mem::take(&mut side.readers);
+            drop(sides);
+            readers.into_iter().for_each(wake);
+        }
+        if how != Shutdown::Read {
+            self.finish();
+        }
+        Ok(())
     }
 
-    fn poll_close(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !std::mem::replace(&mut self.has_ended, true) {
-            self.send(None);
-        }
-        Poll::Ready(Ok(()))
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.end().address)
+    }
+
+    fn peer_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.peer().address)
+    }
+
+    fn set_linger(&self, time: Option<Duration>) -> io::Result<()> {
+        lock(&self.connection.sides)[self.side].resets = time == Some(Duration::ZERO);
+        Ok(())
     }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.ends.fetch_sub(1, Relaxed);
-        if !self.has_ended {
-            self.send(None);
+        let mut sides = lock(&self.connection.sides);
+        let side = &mut sides[self.side];
+        side.is_gone = true;
+        let resets = side.resets || side.unread > 0;
+        let packets = std::mem::take(&mut side.packets);
+        drop(sides);
+        drop(packets);
+        if resets {
+            self.connection.send(1 - self.side, Packet::Reset);
+        } else {
+            self.finish();
         }
     }
 }
@@ -220,8 +422,8 @@ impl fmt::Debug for Listener {
 impl fmt::Debug for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stream")
-            .field("from", &self.from)
-            .field("to", &self.to)
+            .field("from", &self.end().address)
+            .field("to", &self.peer().address)
             .finish_non_exhaustive()
     }
 }
