@@ -36,7 +36,7 @@
 //! | make things go wrong on purpose | [`Faults`] |
 //! | start what would be a `std` thread | [`Sim::thread`] |
 //! | let turns change in the middle of plain code | [`point`] |
-//! | simulate several nodes and a network between them | [`net`] |
+//! | simulate sockets, and several nodes with a network between them | `net::Network`, with the feature `net` |
 //! | see what has happened | [`Trace`], [`Failure`] |
 //!
 //! # What a run is
@@ -65,7 +65,7 @@
 //! # What it cannot see
 //!
 //! * A closure that blocks on something else than the runtime (a channel of `std`, a lock whose
-//!   holder has no turn, a socket) keeps its turn. The run ends after
+//!   holder has no turn, a socket of the system) keeps its turn. The run ends after
 //!   [some real time](Builder::foreign_limit), with the line at which the closure was last seen.
 //!   The turn does not pass on, because then nothing could be replayed. (The waits of the core and
 //!   the nursery take part: sleeps on a token, the threads of a sync nursery, `.wait()` without a
@@ -79,8 +79,8 @@
 //! # Outside of a run
 //!
 //! A `Sim` that is used without [`Sim::run`] is an *open* simulation: a runtime with real time, in
-//! which threads may take part that it has not started. It keeps the contract of fourway, and the
-//! conformance suite holds it to that; it replays nothing. (The suite's cases do not run inside of
+//! which threads may take part that it has not started, and with the sockets of the system. It keeps
+//! the contract of fourway, and the conformance suite holds it to that; it replays nothing. (The suite's cases do not run inside of
 //! a run: they open gates of `std`, look at the machine's clock and start threads, to test how a
 //! runtime handles these. In a run all of it would be foreign. Nor does the clock of an open
 //! simulation jump when nothing in it can run: a thread outside may be about to wake a task, and
@@ -151,7 +151,7 @@ pub use trace::{Action, Event, Fault, Trace, Unit, UnitId, UnitKind};
 struct Readme;
 
 /// The guide's chapter.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "net"))]
 #[doc = include_str!("../../../docs/guide/simulation.md")]
 struct Guide;
 
