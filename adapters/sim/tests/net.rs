@@ -457,7 +457,7 @@ fn what_needs_the_system_is_refused() {
     });
 }
 
-/// As NE-4 has it.
+/// As on other runtimes (NE-4, sockets and the lives of runtimes).
 #[test]
 fn after_the_shutdown_sockets_say_so() {
     Check::default().seeds(50).run(|rt| {
@@ -507,7 +507,7 @@ fn after_the_shutdown_sockets_say_so() {
     });
 }
 
-/// Dropped in the middle, it has taken nothing (NE-1).
+/// Dropped in the middle, a read has taken nothing (NE-1, nothing is lost by dropping).
 #[test]
 fn nothing_is_lost_by_dropping() {
     let late = Sim::builder().faults(Faults::none().cancel(200, ["reader"]));
