@@ -6,7 +6,7 @@
 //!
 //! ```
 //! use fourway_core::Runtime;
-//! use fourway_streams::{Items, Streams};
+//! use fourway_streams::{Items, Streams, opened};
 //! use std::{fs::File, io::{self, BufRead, BufReader}, path::PathBuf};
 //!
 //! pub struct Log<R> {
@@ -19,12 +19,7 @@
 //!     pub fn lines(&self) -> Items<io::Result<String>> {
 //!         let path = self.path.clone();
 //!         self.rt.stream_blocking(move || {
-//!             let file = File::open(path);
-//!             let (file, error) = match file {
-//!                 Ok(file) => (Some(BufReader::new(file).lines()), None),
-//!                 Err(error) => (None, Some(Err(error))),
-//!             };
-//!             error.into_iter().chain(file.into_iter().flatten())
+//!             opened(File::open(path).map(|file| BufReader::new(file).lines()))
 //!         })
 //!     }
 //! }
@@ -53,8 +48,9 @@
 //!
 //! # The rule that it keeps
 //!
-//! ST-1: items come in order, each once; an error or a panic comes at its place. Dropping the
-//! consumer stops the producer, promptly, at its next item. Read-ahead is bounded.
+//! [Each item once, at its place](fourway_core::contract#ST-1): items come in order; an error or a
+//! panic comes at its place. Dropping the consumer stops the producer, promptly, at its next item.
+//! Read-ahead is bounded.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
@@ -63,6 +59,7 @@ mod ahead;
 mod generate;
 mod items;
 mod later;
+mod opened;
 #[cfg(all(test, not(fourway_shuttle)))]
 mod pace_tests;
 #[cfg(all(test, fourway_shuttle))]
@@ -73,6 +70,7 @@ mod sync;
 pub use generate::{Closed, Emit, Emitter, Generate, generate};
 pub use items::{IntoIter, Items, Iter, Next};
 pub use later::{Later, later};
+pub use opened::{Opened, opened};
 pub use streams::Streams;
 
 #[doc(no_inline)]

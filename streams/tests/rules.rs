@@ -1,5 +1,6 @@
 //! ST-1, each item once, at its place, on every runtime: items come in order, each once; an error
-//! or a panic comes at its place; dropping the consumer stops the producer at its next item; read-ahead is bounded.
+//! or a panic comes at its place; dropping the consumer stops the producer at its next item;
+//! read-ahead is bounded.
 
 use std::{
     future::{Future, pending, poll_fn},
@@ -19,7 +20,7 @@ use fourway_core::{
     context::{self, Context},
     yield_now,
 };
-use fourway_streams::{Emitter, Items, Stream, Streams, generate, later};
+use fourway_streams::{Emitter, Items, Stream, Streams, generate, later, opened};
 use fourway_testing::{AGES, each, eventually, poll_once};
 
 /// The numbers from 0, made in each possible way.
@@ -755,6 +756,42 @@ fn what_a_dropped_send_has_sent_is_not_lost() {
             assert_eq!(
                 rt.block_on(all).expect("a sender was forgotten"),
                 [1, 2, 3, 4, 5, 6]
+            );
+        }
+    });
+}
+
+/// On every runtime, for both kinds of callers: the items, or the error alone; and none after it.
+#[test]
+fn what_cannot_be_opened_is_an_error_as_the_only_item() {
+    each(|rt| {
+        let source = |opens: bool| {
+            move || match opens {
+                true => Ok(vec![Ok(1), Err("torn"), Ok(2)]),
+                false => Err("closed"),
+            }
+        };
+        for (opens, expected) in [
+            (true, vec![Ok(1), Err("torn"), Ok(2)]),
+            (false, vec![Err("closed")]),
+        ] {
+            let make = source(opens);
+            let items = || rt.stream_blocking(move || opened(make()));
+            assert_eq!(items().into_iter().collect::<Vec<_>>(), expected);
+            let awaited = rt.block_on(async {
+                let (mut all, mut items) = (Vec::new(), items());
+                while let Some(item) = items.next().await {
+                    all.push(item);
+                }
+                all
+            });
+            assert_eq!(awaited, expected);
+            let mut iterator = opened(make());
+            assert_eq!(iterator.size_hint().0, expected.len());
+            assert_eq!(iterator.by_ref().count(), expected.len());
+            assert_eq!(
+                (iterator.next(), iterator.size_hint()),
+                (None, (0, Some(0)))
             );
         }
     });
