@@ -173,7 +173,7 @@ impl Main {
 }
 
 /// What a `main` may take: the runtime, an [`AnyRuntime`]; with the feature `ctrl-c` a
-/// [`CancellationToken`](fourway_core::CancellationToken) that Ctrl-C cancels, as
+/// [token](fourway_core::CancellationToken) that Ctrl-C cancels, as
 /// [`run_until_ctrl_c`](Main::run_until_ctrl_c) says; and a pair of these.
 ///
 /// The trait is sealed.
