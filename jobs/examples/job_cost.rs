@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fourway_core::BlockOn;
+use fourway_core::{Runtime, Task};
 use fourway_jobs::{JobManager, Work};
 use fourway_std_thread::StdThread;
 use fourway_testing::Counting;
@@ -57,21 +57,11 @@ where
     let mut times = Vec::new();
     let mut allocations = 0;
     for _ in 0..7 {
-        let jobs = JobManager::builder(rt).concurrency(64).build();
-        let mut handles = Vec::with_capacity(count);
         let before = Counting::of_this_thread();
-        let start = Instant::now();
-        for n in 0..count {
-            handles.push(jobs.submit(work(n)).expect("there is room"));
-        }
-        let submitted = start.elapsed();
-        rt.block_on(async {
-            for handle in handles {
-                assert!(handle.await.is_ok());
-            }
-        });
-        times.push((start.elapsed(), submitted));
+        let (time, submitted, ok) = round(rt, count, &work);
         allocations = Counting::of_this_thread() - before;
+        assert_eq!(ok, count);
+        times.push((time, submitted));
     }
     times.sort();
     let (time, submitted) = times[times.len() / 2];
@@ -85,12 +75,48 @@ where
     );
 }
 
-/// From submit to start, beside a load that never lets the queue run dry.
+/// The time of them all, and of their submission; and how many have ended well.
+pub(crate) fn round<R: Runtime, W, M>(
+    rt: &R,
+    count: usize,
+    work: &impl Fn(usize) -> W,
+) -> (Duration, Duration, usize)
+where
+    W: Work<M>,
+{
+    let jobs = JobManager::builder(rt).concurrency(64).build();
+    let mut handles = Vec::with_capacity(count);
+    let start = Instant::now();
+    for n in 0..count {
+        handles.push(jobs.submit(work(n)).expect("there is room"));
+    }
+    let submitted = start.elapsed();
+    let ok = rt.block_on(async {
+        let mut ok = 0;
+        for handle in handles {
+            ok += usize::from(handle.await.is_ok());
+        }
+        ok
+    });
+    (start.elapsed(), submitted, ok)
+}
+
 fn latency(rt: &StdThread, count: usize) {
+    let mut waits = urgent(rt, count);
+    waits.sort();
+    println!(
+        "urgent jobs beside a full queue, submit to start: p50 {:?}, p99 {:?}",
+        waits[waits.len() / 2],
+        waits[waits.len() * 99 / 100]
+    );
+}
+
+/// The time from submit to start of each urgent job, beside a load that never lets the queue run dry.
+pub(crate) fn urgent<R: Runtime>(rt: &R, count: usize) -> Vec<Duration> {
     let jobs = JobManager::builder(rt).concurrency(64).build();
     let load = {
         let jobs = jobs.clone();
-        std::thread::spawn(move || {
+        rt.offload(move || {
             for _ in 0..count {
                 if jobs.submit(busy()).is_err() {
                     return;
@@ -107,19 +133,13 @@ fn latency(rt: &StdThread, count: usize) {
         });
         drop(jobs.submit(job.priority(100)).expect("there is room"));
         // So that urgent jobs do not wait for each other.
-        std::thread::sleep(Duration::from_micros(50));
+        rt.block_on(rt.sleep(Duration::from_micros(50)));
     }
-    load.join().expect("no panics");
+    load.wait().expect("no panics");
     while jobs.overview().counts.unfinished() > 0 {
-        std::thread::sleep(Duration::from_millis(1));
+        rt.block_on(rt.sleep(Duration::from_millis(1)));
     }
-    let mut waits = std::mem::take(&mut *waits.lock().expect("no panics"));
-    waits.sort();
-    println!(
-        "urgent jobs beside a full queue, submit to start: p50 {:?}, p99 {:?}",
-        waits[waits.len() / 2],
-        waits[waits.len() * 99 / 100]
-    );
+    std::mem::take(&mut *waits.lock().expect("no panics"))
 }
 
 async fn busy() {

@@ -25,7 +25,10 @@ fn main() -> Result<(), NurseryError<io::Error>> {
     Ok(())
 }
 
-fn count<R: Runtime>(rt: &R, roots: &[PathBuf]) -> Result<Vec<u64>, NurseryError<io::Error>> {
+pub(crate) fn count<R: Runtime>(
+    rt: &R,
+    roots: &[PathBuf],
+) -> Result<Vec<u64>, NurseryError<io::Error>> {
     let folders = Folders::new(rt.clone());
     SyncNursery::builder(rt).limit(4).try_collect(|n| {
         for root in roots {

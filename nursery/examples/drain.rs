@@ -6,25 +6,54 @@
 //! $ curl http://127.0.0.1:8080/
 //! ```
 
-use std::{future::pending, io, pin::pin, time::Duration};
+use std::{error::Error, future::pending, io, pin::pin, time::Duration};
 
 use fourway_core::{BlockOn, Runtime, cancel};
 use fourway_nursery::{Nursery, NurseryError, shield};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     signal,
 };
 
-fn main() -> Result<(), NurseryError<io::Error>> {
+fn main() -> Result<(), Box<dyn Error>> {
     let rt = fourway_tokio::Tokio::builder()
         .build()
         .expect("threads are to be had");
     let address = std::env::args().nth(1);
-    rt.block_on(serve(&rt, address.as_deref().unwrap_or("127.0.0.1:8080")))
+    let address = address.as_deref().unwrap_or("127.0.0.1:8080");
+    rt.block_on(async {
+        // Listened for from here on, in one future: a signal between two connections, or while all
+        // places are taken, is not lost.
+        let terminated = terminated()?;
+        let listener = TcpListener::bind(address).await?;
+        println!("listening on {}", listener.local_addr()?);
+        Ok(serve(&rt, &listener, terminated).await?)
+    })
 }
 
-async fn serve<R: Runtime>(rt: &R, address: &str) -> Result<(), NurseryError<io::Error>> {
+/// Where connections come from: a socket, or something else in a test.
+pub(crate) trait Listener {
+    type Connection: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// The next connection. A call that is dropped loses none.
+    fn next(&self) -> impl Future<Output = io::Result<Self::Connection>> + Send;
+}
+
+impl Listener for TcpListener {
+    type Connection = TcpStream;
+
+    async fn next(&self) -> io::Result<TcpStream> {
+        Ok(self.accept().await?.0)
+    }
+}
+
+/// Serves until `terminated`, and then those that it has.
+pub(crate) async fn serve<R: Runtime>(
+    rt: &R,
+    listener: &impl Listener,
+    terminated: impl Future<Output = ()>,
+) -> Result<(), NurseryError<io::Error>> {
     let nursery = Nursery::builder(rt)
         .limit(1000)
         .grace(Duration::from_secs(5));
@@ -33,11 +62,7 @@ async fn serve<R: Runtime>(rt: &R, address: &str) -> Result<(), NurseryError<io:
         .supervise()
         .on_failure(|failure| eprintln!("a connection: {failure}"))
         .run(async |n| {
-            // Listened for from here on, in one future: a signal between two connections, or while
-            // all places are taken, is not lost.
-            let mut terminated = pin!(terminated()?);
-            let listener = TcpListener::bind(address).await?;
-            println!("listening on {}", listener.local_addr()?);
+            let mut terminated = pin!(terminated);
             loop {
                 let next = async {
                     // The place first: no connection is taken that could not be served.
@@ -45,7 +70,7 @@ async fn serve<R: Runtime>(rt: &R, address: &str) -> Result<(), NurseryError<io:
                         // The nursery is being cancelled, and this body with it.
                         return pending().await;
                     };
-                    (place, accept(n.runtime(), &listener).await)
+                    (place, accept(n.runtime(), listener).await)
                 };
                 let (place, stream) = tokio::select! {
                     next = next => next,
@@ -69,10 +94,10 @@ async fn serve<R: Runtime>(rt: &R, address: &str) -> Result<(), NurseryError<io:
 
 /// The next connection. A connection that is gone before it is accepted, or a lack of descriptors,
 /// is no reason to end. The lack takes a moment to change.
-async fn accept<R: Runtime>(rt: &R, listener: &TcpListener) -> TcpStream {
+async fn accept<R: Runtime, L: Listener>(rt: &R, listener: &L) -> L::Connection {
     loop {
-        match listener.accept().await {
-            Ok((stream, _)) => return stream,
+        match listener.next().await {
+            Ok(stream) => return stream,
             Err(error) => {
                 eprintln!("no connection: {error}");
                 rt.sleep(Duration::from_millis(100)).await;
@@ -81,7 +106,10 @@ async fn accept<R: Runtime>(rt: &R, listener: &TcpListener) -> TcpStream {
     }
 }
 
-async fn answer<R: Runtime>(rt: &R, mut stream: TcpStream) -> io::Result<()> {
+async fn answer<R: Runtime>(
+    rt: &R,
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+) -> io::Result<()> {
     let mut request = [0; 4096];
     // A connection that says nothing is not waited for when the server drains.
     let token = cancel::current();

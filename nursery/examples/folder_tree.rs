@@ -25,7 +25,10 @@ fn main() -> Result<(), NurseryError<io::Error>> {
 }
 
 /// Files and bytes under `root`; ten seconds for all of it.
-async fn tree<R: Runtime>(rt: &R, root: &Path) -> Result<(u64, u64), NurseryError<io::Error>> {
+pub(crate) async fn tree<R: Runtime>(
+    rt: &R,
+    root: &Path,
+) -> Result<(u64, u64), NurseryError<io::Error>> {
     let folders = Folders::new(rt.clone());
     let nursery = Nursery::builder(rt)
         .limit(8)

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use fourway_core::{BlockOn, Runtime};
+use fourway_core::Runtime;
 use fourway_nursery::{Nursery, NurseryError, SyncNursery};
 use fourway_tokio::Tokio;
 use library::Folders;
@@ -24,23 +24,33 @@ fn main() -> Result<(), NurseryError<io::Error>> {
         roots.push(".".into());
     }
     let host = fourway_std_thread::StdThread::new().expect("threads are to be had");
-    let counts = SyncNursery::builder(&host)
+    let runtime = || Tokio::builder().current_thread().build();
+    for (root, files) in roots.iter().zip(count(&host, runtime, &roots)?) {
+        println!("{files} files under {}", root.display());
+    }
+    Ok(())
+}
+
+/// `runtime` makes that of a thread.
+pub(crate) fn count<H: Runtime, R: Runtime>(
+    host: &H,
+    runtime: impl Fn() -> io::Result<R> + Sync,
+    roots: &[PathBuf],
+) -> Result<Vec<u64>, NurseryError<io::Error>> {
+    SyncNursery::builder(host)
         .limit(4)
         // Of the nurseries inside as well, because the token is the current one of each thread.
         .timeout(Duration::from_secs(10))
         .try_collect(|n| {
-            for root in &roots {
+            for root in roots {
+                let runtime = &runtime;
                 n.spawn(move || {
-                    let rt = Tokio::builder().current_thread().build()?;
+                    let rt = runtime()?;
                     Ok(rt.block_on(files(&rt, root))?)
                 });
             }
             Ok(())
-        })?;
-    for (root, files) in roots.iter().zip(counts) {
-        println!("{files} files under {}", root.display());
-    }
-    Ok(())
+        })
 }
 
 /// How many files there are under `root`: the folders right below it, all at once.

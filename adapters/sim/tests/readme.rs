@@ -2,7 +2,11 @@
 
 use fourway_core::{Spawner, Task, yield_now};
 use fourway_sim::{Check, Sim};
-use std::sync::{Arc, Mutex};
+use std::{
+    fs,
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
 fn two_withdraw(rt: Sim) {
     let balance = Arc::new(Mutex::new(100));
@@ -38,6 +42,24 @@ fn the_report_of_the_readme_is_the_real_one() {
         assert!(
             readme.contains(&line),
             "README.md does not say\n{line}\nof\n{report}"
+        );
+    }
+}
+
+#[test]
+fn the_digest_of_the_readme_is_the_one_that_is_compared() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let script = fs::read_to_string(folder.join("../../.ci/digest")).unwrap();
+    let digest = script.lines().find_map(|line| line.strip_prefix("digest="));
+    let digest = digest.expect("the script has one");
+    let readme = include_str!("../README.md");
+    for profile in ["dev", "release"] {
+        let line = readme.lines().find(|line| {
+            line.starts_with(&format!("{profile}: 10000 seeds")) && line.ends_with(digest)
+        });
+        assert!(
+            line.is_some(),
+            "README.md does not say {digest} of {profile}"
         );
     }
 }

@@ -15,11 +15,13 @@ mod bugs;
 mod on_shuttle;
 mod on_sim;
 mod parts;
+mod real;
 
 use std::{env, fmt::Write as _, fs, path::Path};
 
 use bugs::{BUGS, Bug};
 use fourway_sim::{Check, Failure, Strategy};
+use real::REAL;
 
 /// How many schedules are tried.
 const LIMIT: u64 = 2000;
@@ -68,13 +70,24 @@ fn each_is_found_and_found_again() {
 }
 
 #[test]
+fn each_real_bug_is_of_one_that_is_planted() {
+    for (name, report, address) in REAL {
+        let planted = BUGS.iter().filter(|bug| bug.name == *name).count();
+        assert_eq!(planted, 1, "{name}: {report}");
+        let number = report.rsplit(' ').next().unwrap();
+        assert!(address.ends_with(&format!("/{number}")), "{report}");
+    }
+}
+
+#[test]
 fn the_table_is_what_comes_out() {
     let update = env::var_os("FOURWAY_SIM_UPDATE").is_some();
     let mut table = String::from(
         "# Planted bugs\n\n\
          Bugs after real ones, each in a program of a few lines (`adapters/sim/planted/`), \
          and how\nmany schedules it takes to find them. Seeds count from 0, so that the numbers are \
-         the same in\neach run, and a test compares them; `–`: not in 2,000. Made by\n\n\
+         the same in\neach run, and a test compares them; `–`: not in 2,000. A link is to a public \
+         report of a bug of\nthat kind, where one was found; the program is written anew. Made by\n\n\
          ```console\n\
          $ FOURWAY_SIM_UPDATE=1 cargo test -p fourway-sim-planted --test planted table\n\
          ```\n\n\
@@ -99,7 +112,11 @@ fn the_table_is_what_comes_out() {
         }
     }));
     for bug in BUGS {
-        let _ = write!(table, "| {} | {} | {} |", bug.name, bug.after, bug.faults);
+        let _ = write!(table, "| {} | {}", bug.name, bug.after);
+        if let Some((_, report, address)) = REAL.iter().find(|(name, ..)| *name == bug.name) {
+            let _ = write!(table, " ([{report}]({address}))");
+        }
+        let _ = write!(table, " | {} |", bug.faults);
         for (name, strategy) in &strategies {
             let once = *name == "round robin" && bug.faults == "none";
             let found = find(bug, strategy.clone(), if once { 1 } else { LIMIT });
