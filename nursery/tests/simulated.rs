@@ -212,7 +212,7 @@ fn simulated_drain() {
             }
         }
         // Those that came early enough are answered.
-        disturbed || answered > 0 || after < 2 * SECOND
+        answered > 0 || (!disturbed && after < 2 * SECOND)
     });
-    assert_eq!(whole, 1000);
+    assert!(whole > 100, "{whole}");
 }
