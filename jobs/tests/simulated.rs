@@ -2,8 +2,7 @@
 //! tasks that are cancelled at any await. The times that it takes are the machine's, and not looked
 //! at.
 
-// As a program it has more than is used here.
-#[allow(dead_code)]
+#[allow(dead_code, reason = "a program has more than is used here")]
 #[path = "../examples/job_cost.rs"]
 mod job_cost;
 

@@ -7,17 +7,16 @@
 
 #![allow(clippy::duplicate_mod, reason = "three examples have the same library")]
 
-// As programs they have more than is used here.
-#[allow(dead_code)]
+#[allow(dead_code, reason = "a program has more than is used here")]
 #[path = "../examples/batch.rs"]
 mod batch;
-#[allow(dead_code)]
+#[allow(dead_code, reason = "a program has more than is used here")]
 #[path = "../examples/drain.rs"]
 mod drain;
-#[allow(dead_code)]
+#[allow(dead_code, reason = "a program has more than is used here")]
 #[path = "../examples/folder_tree.rs"]
 mod folder_tree;
-#[allow(dead_code)]
+#[allow(dead_code, reason = "a program has more than is used here")]
 #[path = "../examples/thread_each.rs"]
 mod thread_each;
 
