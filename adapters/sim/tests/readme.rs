@@ -38,7 +38,7 @@ fn the_report_of_the_readme_is_the_real_one() {
     for line in report.lines().filter(|line| !line.starts_with("written")) {
         // Places and the name of the test are those of this file.
         let line = line.split(" cargo test").next().unwrap_or(line);
-        let line = line.replace("adapters/sim/tests/readme.rs:12:16", "tests/bank.rs:9:16");
+        let line = line.replace("adapters/sim/tests/readme.rs:16:16", "tests/bank.rs:9:16");
         assert!(
             readme.contains(&line),
             "README.md does not say\n{line}\nof\n{report}"
