@@ -17,9 +17,10 @@ use fourway_core::{Spawner, implement::discard};
 
 use crate::{
     body::{Body, Failure, Place, TaskBody},
+    clock::Now,
     context::Seat,
     shared::Shared,
-    store::{Effects, Ended, Outcome, Started},
+    store::{Effects, Ended, Outcome, Started, Store},
 };
 
 /// How many jobs a dispatcher polls before it lets other tasks of the runtime have a turn.
@@ -51,20 +52,23 @@ impl Dispatcher {
     }
 
     /// Ends the job before, and takes the next one.
-    fn next(&mut self, ended: Option<Ended>) -> Option<(Started, Seat)> {
-        let shared = &self.shared;
-        let seat = self.seats.take(shared);
+    #[inline]
+    fn next(&mut self, end: End) -> Option<Started> {
+        let Self {
+            shared, seats, fx, ..
+        } = self;
+        // Made outside of the lock.
+        seats.next(shared);
         let now = shared.now();
         let mut store = shared.lock_to_take();
-        if let Some(ended) = ended {
-            store.end(ended, now, &mut self.fx);
-        }
-        let started = store.take(Place::Task, seat.control(), now, &mut self.fx);
+        seats.tell(end, &mut store, now, fx);
+        let control = seats.current().control();
+        let started = store.take(Place::Task, control, now, fx);
         self.is_over = started.is_none();
         drop(store);
-        shared.apply(&mut self.fx);
-        self.seats.settle();
-        Some((started?, seat))
+        shared.apply(fx);
+        seats.settle();
+        started
     }
 }
 
@@ -72,20 +76,20 @@ impl Future for Dispatcher {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut ended = None;
+        let mut end = End::Nothing;
         for _ in 0..TURN {
-            let Some((started, seat)) = self.next(ended.take()) else {
+            let Some(started) = self.next(end) else {
                 return Poll::Ready(());
             };
             let Self { shared, seats, .. } = &mut *self;
-            ended = first_poll(shared, started, seat, seats);
+            end = first_poll(shared, started, seats);
         }
-        if let Some(ended) = ended {
+        if !matches!(end, End::Nothing) {
             let Self {
                 shared, seats, fx, ..
             } = &mut *self;
             let now = shared.now();
-            shared.lock().end(ended, now, fx);
+            seats.tell(end, &mut shared.lock(), now, fx);
             shared.apply(fx);
             seats.settle();
         }
@@ -103,27 +107,76 @@ impl Drop for Dispatcher {
     }
 }
 
+/// The end of an attempt, which its worker reports when it takes the next job.
+enum End {
+    /// No attempt has ended: the first one is to begin, or the job has moved to its own task.
+    Nothing,
+    /// The job of that number has its value, and all else of it is destroyed.
+    Done(u64),
+    /// Another one, which [`Seats`] has: most ends are two words, and so is this.
+    Other,
+}
+
 /// The seats of a worker, which takes turns between two of them: one is of the attempt that has
-/// just ended, while the next one is being started.
+/// just ended, while the next one is being started. They stay in their places, as a move of a seat
+/// takes longer than the rest of a turn.
 #[derive(Default)]
 struct Seats {
-    free: Option<Seat>,
-    /// Of an attempt whose end was not reported to the store yet.
-    ending: Option<Seat>,
+    seats: [Option<Seat>; 2],
+    /// Of the attempt that runs, or that is to begin.
+    current: usize,
+    /// The other seat is of an attempt whose end was not reported to the store yet.
+    is_ending: bool,
+    /// That end, if it is an [`End::Other`].
+    other: Option<Ended>,
 }
 
 impl Seats {
-    fn take(&mut self, shared: &Arc<Shared>) -> Seat {
-        self.free.take().unwrap_or_else(|| Seat::new(shared))
+    /// The seat of the attempt that is to begin.
+    #[inline]
+    fn next(&mut self, shared: &Arc<Shared>) -> &Seat {
+        self.seats[self.current].get_or_insert_with(|| Seat::new(shared))
     }
 
-    /// The end was reported to the store.
+    #[inline]
+    fn current(&mut self) -> &mut Seat {
+        self.seats[self.current].as_mut().expect("an attempt runs")
+    }
+
+    /// The attempt moves to its own task.
+    fn leave(&mut self) -> Seat {
+        self.seats[self.current].take().expect("an attempt runs")
+    }
+
+    /// The attempt has ended.
+    #[inline]
+    fn end(&mut self) {
+        self.current().end();
+        self.current ^= 1;
+        self.is_ending = true;
+    }
+
+    /// Reports the end to the store.
+    #[inline]
+    fn tell(&mut self, end: End, store: &mut Store, now: Now, fx: &mut Effects) {
+        match end {
+            End::Nothing => {}
+            End::Done(number) => store.end_done(number, now, fx),
+            End::Other => {
+                if let Some(ended) = self.other.take() {
+                    store.end(ended, now, fx);
+                }
+            }
+        }
+    }
+
+    /// The end was reported to the store, whose lock is released.
+    #[inline]
     fn settle(&mut self) {
-        if let Some(seat) = self.ending.take() {
-            if seat.is_free() {
-                self.free = Some(seat);
-            } else {
-                discard(seat);
+        if std::mem::take(&mut self.is_ending) {
+            let seat = &mut self.seats[self.current ^ 1];
+            if !seat.as_ref().is_some_and(Seat::is_free) {
+                discard(seat.take());
             }
         }
     }
@@ -145,13 +198,10 @@ fn begin(_: &mut Seat, started: Started) -> Started {
 }
 
 /// Polls a job's future once; if it is pending, it moves to its own task, with its seat.
-fn first_poll(
-    shared: &Arc<Shared>,
-    started: Started,
-    mut seat: Seat,
-    seats: &mut Seats,
-) -> Option<Ended> {
-    let Started { number, body, .. } = begin(&mut seat, started);
+#[inline]
+fn first_poll(shared: &Arc<Shared>, started: Started, seats: &mut Seats) -> End {
+    let seat = seats.current();
+    let Started { number, body, .. } = begin(seat, started);
     let Body::Task(mut body) = body else {
         unreachable!("closures are taken by runners");
     };
@@ -168,11 +218,17 @@ fn first_poll(
     });
     match outcome {
         Some(outcome) => {
-            seat.end();
-            seats.ending = Some(seat);
-            Some(ended(shared, number, Body::Task(body), outcome))
+            seats.end();
+            if matches!(outcome, Outcome::Done) && !body.is_again() {
+                // As in `ended`.
+                discard(body);
+                return End::Done(number);
+            }
+            seats.other = Some(ended(shared, number, Body::Task(body), outcome));
+            End::Other
         }
         None => {
+            let seat = seats.leave();
             shared.runtime.spawn_detached(JobTask {
                 shared: shared.clone(),
                 running: Some(Running {
@@ -182,7 +238,7 @@ fn first_poll(
                     is_dropped: false,
                 }),
             });
-            None
+            End::Nothing
         }
     }
 }
@@ -336,7 +392,7 @@ impl Runner {
         let mut until = None;
         let mut left = POOL_JOBS;
         loop {
-            let seat = seats.take(&shared);
+            let seat = seats.next(&shared);
             let now = shared.now();
             let until = *until.get_or_insert(now.watch + POOL_TURN);
             let is_over = now.watch > until || left == 0;
@@ -360,13 +416,14 @@ impl Runner {
             let Some(started) = started else {
                 return;
             };
-            ended = Some(run_closure(&shared, started, seat, &mut seats));
+            ended = Some(run_closure(&shared, started, &mut seats));
         }
     }
 }
 
-fn run_closure(shared: &Arc<Shared>, started: Started, mut seat: Seat, seats: &mut Seats) -> Ended {
-    let Started { number, body, .. } = begin(&mut seat, started);
+fn run_closure(shared: &Arc<Shared>, started: Started, seats: &mut Seats) -> Ended {
+    let seat = seats.current();
+    let Started { number, body, .. } = begin(seat, started);
     let Body::Closure(mut body) = body else {
         unreachable!("futures are taken by dispatchers");
     };
@@ -374,8 +431,7 @@ fn run_closure(shared: &Arc<Shared>, started: Started, mut seat: Seat, seats: &m
         Ok(()) => Outcome::Done,
         Err(failure) => Outcome::Failed(failure),
     };
-    seat.end();
-    seats.ending = Some(seat);
+    seats.end();
     ended(shared, number, Body::Closure(body), outcome)
 }
 

@@ -124,7 +124,7 @@ impl JobManager {
             priority: options.priority,
         };
         self.shared()
-            .submit_new(new, options, &slot)
+            .submit_new(new, options, slot)
             .map_err(|refused| {
                 let refusal = refused.refusal.clone();
                 discard(refused);

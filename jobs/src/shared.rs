@@ -72,27 +72,29 @@ impl Shared {
         self.watch.now()
     }
 
-    /// Submits a job: by the inbox, if that is open and the job has no options.
+    /// Submits a job: by the inbox, if that is open and the job has no options. Inlined: see
+    /// [`Inbox::enter`].
+    #[inline]
     pub(crate) fn submit_new<T: Send + 'static>(
         self: &Arc<Self>,
         new: New,
         options: Options,
-        slot: &Arc<Slot<T>>,
+        slot: Arc<Slot<T>>,
     ) -> Result<JobHandle<T>, Refused> {
         let is_plain =
             new.body.place() == Place::Task && options.class.is_none() && options.more.is_none();
-        let new = if is_plain && self.inbox.may_be_open() {
-            match self.inbox.put(new, self.now()) {
-                Ok(id) => return Ok(JobHandle::new(id, slot.clone(), self.clone(), false)),
-                Err(new) => new,
+        if is_plain && self.inbox.may_be_open() {
+            let now = self.now();
+            if let Some(inbox) = self.inbox.enter() {
+                let id = inbox.put(new, now);
+                return Ok(JobHandle::new(id, slot, self.clone(), false));
             }
-        } else {
-            new
-        };
-        self.submit(Record::new(new), options, slot)
+        }
+        self.submit(Record::new(new), options, &slot)
     }
 
     /// Submits a job.
+    #[inline(never)]
     pub(crate) fn submit<T: Send + 'static>(
         self: &Arc<Self>,
         record: Record,
@@ -141,6 +143,7 @@ impl Shared {
             self.apply_more(fx);
         }
         each(&mut fx.records, discard);
+        each(&mut fx.slots, discard);
     }
 
     /// The rare effects.

@@ -1,24 +1,33 @@
 //! Jobs come in by the [inbox](crate::inbox).
 
+use std::{collections::VecDeque, mem};
+
 use super::{Store, record::Record};
-use crate::{JobState, inbox::Arrived};
+use crate::{
+    JobState,
+    inbox::{Arrived, Block, KEPT},
+};
 
 impl Store {
-    /// Moves the arrived jobs in; `true` if there were any. Each holder of the lock does that first,
+    /// Moves all arrived jobs in; `true` if there were any. Each holder of the lock does that first,
     /// except a dispatcher.
     #[inline]
     pub(crate) fn bring_in(&mut self) -> bool {
-        let any = self.is_open && self.inbox.has_any();
-        if any {
-            let mut arriving = std::mem::take(&mut self.arriving);
-            self.inbox.take(&mut arriving);
-            self.accept_all(arriving);
-        }
-        any
+        let has_any = self.is_open && (!self.arriving.is_empty() || self.inbox.has_any());
+        has_any && self.bring_in_all()
     }
 
-    /// A dispatcher looks for a job: moves the arrived ones in if one of them might be the next, or
-    /// if somebody waits for what depends on their number.
+    fn bring_in_all(&mut self) -> bool {
+        self.accept(usize::MAX);
+        // At once, and not block by block: submitters that are quicker than this thread would keep
+        // it here.
+        let blocks = self.inbox.take(mem::take(&mut self.arriving));
+        self.accept_all(blocks);
+        true
+    }
+
+    /// A dispatcher looks for a job: moves the arrived ones in if one of them might go before those
+    /// in line, or if somebody waits for what depends on their number.
     pub(super) fn bring_in_pressing(&mut self) {
         let is_pressing = self.inbox.is_pressing()
             || !self.room.is_empty()
@@ -29,16 +38,37 @@ impl Store {
         }
     }
 
+    /// A dispatcher found no job in line: moves the next of the arrived ones in; `true` if there
+    /// were any. It takes a few: their records are made shortly before their jobs run, and the lock
+    /// is not held for as long as a backlog takes.
+    pub(super) fn bring_in_next(&mut self) -> bool {
+        // Models have few jobs.
+        const BATCH: usize = if cfg!(fourway_shuttle) { 1 } else { 64 };
+        if !self.is_open {
+            return false;
+        }
+        if self.arriving.is_empty() {
+            if !self.inbox.has_any() {
+                return false;
+            }
+            match self.inbox.take_block(mem::take(&mut self.arriving)) {
+                Some(block) => self.arriving = block,
+                None => return self.bring_in_all(),
+            }
+        }
+        self.accept(BATCH)
+    }
+
     /// Closes the inbox: from here on each job goes directly to the store. Jobs that had arrived
     /// are moved in; `true` if there were any.
     pub(super) fn close_inbox(&mut self) -> bool {
-        if !std::mem::replace(&mut self.is_open, false) {
+        if !mem::replace(&mut self.is_open, false) {
             return false;
         }
-        let mut arriving = std::mem::take(&mut self.arriving);
-        self.inbox.close(&mut arriving);
-        let any = !arriving.is_empty();
-        self.accept_all(arriving);
+        let had_some = self.accept(usize::MAX);
+        let blocks = self.inbox.close(mem::take(&mut self.arriving));
+        let any = had_some || !blocks.is_empty();
+        self.accept_all(blocks);
         any
     }
 
@@ -56,28 +86,42 @@ impl Store {
         }
     }
 
-    fn accept_all(&mut self, mut arrived: Vec<Arrived>) {
-        if arrived.is_empty() {
-            self.arriving = arrived;
-            return;
+    fn accept_all(&mut self, blocks: VecDeque<Block>) {
+        for block in blocks {
+            self.arriving = block;
+            self.accept(usize::MAX);
+        }
+    }
+
+    /// Moves the first of the taken jobs in, so many at most; `true` if there were any.
+    fn accept(&mut self, at_most: usize) -> bool {
+        let count = at_most.min(self.arriving.len());
+        if count == 0 {
+            return false;
         }
         let class = self.queue.default_class();
-        let count = arrived.len() as i64;
-        for Arrived { id, new, at } in arrived.drain(..) {
+        let Self {
+            arriving,
+            queue,
+            records,
+            ..
+        } = self;
+        for Arrived { id, new, at } in arriving.drain(..count) {
             let number = id.number();
             let entry = (number, 0);
-            self.queue.push(class, None, new.priority, at.watch, entry);
-            self.records.insert(number, || {
+            queue.push(class, None, new.priority, at.watch, entry);
+            records.insert(number, || {
                 let mut record = Record::new(new);
                 (record.id, record.class) = (id, class);
                 record
             });
         }
-        // No event is needed: while the inbox is open, there is no subscriber.
-        self.count(class, JobState::Queued, count);
-        // Returns the memory of a burst.
-        if arrived.capacity() <= 1024 {
-            self.arriving = arrived;
+        if self.arriving.is_empty() && self.arriving.capacity() > KEPT {
+            // Returns the memory of a burst.
+            self.arriving = Block::new();
         }
+        // No event is needed: while the inbox is open, there is no subscriber.
+        self.count(class, JobState::Queued, count as i64);
+        true
     }
 }

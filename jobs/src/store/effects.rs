@@ -24,6 +24,8 @@ pub(crate) struct Effects {
     /// Watchers that have something to do.
     pub(crate) watchers: Vec<Arc<dyn Watcher>>,
     pub(crate) records: Vec<Remains>,
+    /// Of forgotten jobs that had nothing else.
+    pub(crate) slots: Vec<Arc<dyn AnySlot>>,
     /// Causes of failures that are not the last ones.
     pub(crate) failures: Vec<Failure>,
     pub(crate) controls: Vec<Arc<Control>>,
@@ -45,6 +47,7 @@ impl Effects {
             failed: _,
             wakers: _,
             records: _,
+            slots: _,
             watchers,
             failures,
             controls,

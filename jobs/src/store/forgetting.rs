@@ -1,7 +1,7 @@
 //! Jobs that have ended are forgotten.
 
 use super::{Store, effects::Effects};
-use crate::{JobId, clock::Now};
+use crate::{JobId, clock::Now, job::Unique};
 
 impl Store {
     pub(super) fn evict(&mut self, now: Now, fx: &mut Effects) {
@@ -42,21 +42,23 @@ impl Store {
     }
 
     pub(super) fn remove(&mut self, number: u64, fx: &mut Effects) {
-        let Some(record) = self.records.remove(number) else {
-            return;
-        };
-        self.count(record.class, record.state, -1);
-        self.tidy(record.class);
-        let unique = record
-            .extra
-            .as_ref()
-            .and_then(|extra| extra.unique.as_ref());
-        if let Some(unique) = unique {
-            if self.unique.get(&unique.key) == Some(&number) {
-                self.unique.remove(&unique.key);
+        let Self {
+            records, unique, ..
+        } = self;
+        let removed = records.remove(number, |record| {
+            let extra = record.extra.as_ref();
+            if let Some(Unique { key, .. }) = extra.and_then(|extra| extra.unique.as_ref()) {
+                if unique.get(key) == Some(&number) {
+                    unique.remove(key);
+                }
             }
+            record.take_remains(fx);
+            (record.class, record.state)
+        });
+        if let Some((class, state)) = removed {
+            self.count(class, state, -1);
+            self.tidy(class);
         }
-        fx.records.push(record.into_remains());
     }
 
     /// Forgets a class that was used last by what has just gone.

@@ -55,7 +55,7 @@ impl Store {
         self.close_inbox();
         let unique = options.more.as_ref().and_then(|more| more.unique.as_ref());
         if let Some(found) = unique.and_then(|unique| self.find_unique(unique, now)) {
-            fx.records.push(record.into_remains());
+            record.take_remains(fx);
             // Not dropped under the lock, as a span calls the subscriber.
             #[cfg(feature = "tracing")]
             if let Some(parent) = options.more.and_then(|more| more.parent) {

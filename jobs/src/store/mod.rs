@@ -34,7 +34,7 @@ use crate::{
     JobId, JobState, Retry,
     clock::Now,
     event::{Event, EventKind, Ring},
-    inbox::{Arrived, Inbox},
+    inbox::{Block, Inbox},
     line::Line,
     queue::Queue,
     snapshot::Counts,
@@ -56,8 +56,9 @@ pub(crate) struct Store {
     inbox: Arc<Inbox>,
     /// The inbox is open.
     is_open: bool,
-    /// Empty, with its memory.
-    arriving: Vec<Arrived>,
+    /// Jobs that were taken out of the inbox and are not moved in yet: none while it is closed. Each
+    /// holder of the lock but a dispatcher moves them in first.
+    arriving: Block,
     records: Records,
 
     pub(crate) queue: Queue,
@@ -154,7 +155,7 @@ impl Store {
             settings,
             inbox,
             is_open: false,
-            arriving: Vec::new(),
+            arriving: Block::new(),
             records: Records::default(),
             queue: Queue::new(ageing),
             stale: 0,

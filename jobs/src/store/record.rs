@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use super::Due;
+use super::{Due, Effects};
 use crate::{
     JobId, JobState, Retry,
     body::{Body, Place},
@@ -16,7 +16,8 @@ pub(crate) struct Record {
     pub(super) id: JobId,
     /// While it waits, and afterwards if it can run again.
     pub(super) body: Option<Body>,
-    slot: Arc<dyn AnySlot>,
+    /// Until the record is removed.
+    slot: Option<Arc<dyn AnySlot>>,
     /// While it runs; and afterwards, if it has told of its progress.
     pub(super) control: Option<Arc<Control>>,
     pub(super) extra: Option<Box<Extra>>,
@@ -83,7 +84,7 @@ pub(super) struct Change {
 
 /// What is left of a job that was forgotten, to be dropped without the lock.
 pub(crate) struct Remains {
-    _slot: Arc<dyn AnySlot>,
+    _slot: Option<Arc<dyn AnySlot>>,
     _body: Option<Body>,
     _control: Option<Arc<Control>>,
     _extra: Option<Box<Extra>>,
@@ -110,7 +111,7 @@ impl Record {
             place: body.place(),
             is_again: body.is_again(),
             body: Some(body),
-            slot,
+            slot: Some(slot),
             control: None,
             extra: None,
             started: 0,
@@ -135,18 +136,30 @@ impl Record {
         }
     }
 
-    /// The parts to drop when the job is forgotten.
-    pub(super) fn into_remains(self) -> Remains {
-        Remains {
-            _slot: self.slot,
-            _body: self.body,
-            _control: self.control,
-            _extra: self.extra,
+    /// Takes out the parts to drop when the job is forgotten. Of most jobs that is the slot alone.
+    #[inline]
+    pub(super) fn take_remains(&mut self, fx: &mut Effects) {
+        if self.body.is_none() && self.control.is_none() && self.extra.is_none() {
+            fx.slots.extend(self.slot.take());
+        } else {
+            fx.records.push(Remains {
+                _slot: self.slot.take(),
+                _body: self.body.take(),
+                _control: self.control.take(),
+                _extra: self.extra.take(),
+            });
         }
     }
 
+    #[inline]
     pub(super) fn slot(&self) -> &Arc<dyn AnySlot> {
-        &self.slot
+        self.slot.as_ref().expect("the record is known")
+    }
+
+    /// Did its first attempt run without options, and was it not asked to end?
+    #[inline]
+    pub(super) fn is_plain(&self) -> bool {
+        self.extra.is_none() && self.asked == Asked::Nothing && self.attempt == 1
     }
 
     pub(super) fn key(&self) -> Option<&Arc<str>> {

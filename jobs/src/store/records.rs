@@ -120,19 +120,27 @@ impl Records {
         leaf.places[at.place].as_mut()
     }
 
-    /// Inlined, as its caller needs a few fields of the record.
+    /// Destroys the record in its place, after `take` has taken out what its caller needs: a move of
+    /// the record would cost as much as all the rest.
     #[inline]
-    pub(super) fn remove(&mut self, number: u64) -> Option<Record> {
+    pub(super) fn remove<T>(
+        &mut self,
+        number: u64,
+        take: impl FnOnce(&mut Record) -> T,
+    ) -> Option<T> {
         let at = places(number);
         let of_chunks = self.at(at.chunk)?;
         let chunk = self.chunks.get_mut(of_chunks)?.as_mut()?;
         let page = chunk.places[at.page].as_mut()?;
         let leaf = page.places[at.leaf].as_mut()?;
-        let record = leaf.take(at.place)?;
+        let record = &mut leaf.places[at.place];
+        let taken = take(record.as_mut()?);
+        *record = None;
+        leaf.used -= 1;
         if leaf.used == 0 {
             self.remove_leaf(number);
         }
-        Some(record)
+        Some(taken)
     }
 
     /// Gives back the empty leaf of that number, and what is empty without it.

@@ -20,7 +20,7 @@ impl Store {
     /// ends.
     ///
     /// The attempt has the worker's `control`. A dispatcher leaves jobs in the inbox that have
-    /// arrived after all of those that wait, until there are many of them.
+    /// arrived after all of those that wait, until it has taken these.
     pub(crate) fn take(
         &mut self,
         place: Place,
@@ -35,7 +35,8 @@ impl Store {
             if let Some(started) = self.take_next(place, control, now, fx) {
                 return Some(started);
             }
-            if self.bring_in() {
+            // A worker of the pool had all of them moved in when it took the lock.
+            if self.bring_in_next() {
                 continue;
             }
             // Closed before it leaves: no other worker would look for jobs that have arrived
@@ -72,14 +73,11 @@ impl Store {
             let Some((number, round)) = self.queue.pop() else {
                 break;
             };
-            let Some(record) = self.get(number) else {
+            let record = self.records.get_mut(number);
+            let Some(record) = record.filter(|record| record.is_in_line(round)) else {
                 self.stale = self.stale.saturating_sub(1);
                 continue;
             };
-            if !record.is_in_line(round) {
-                self.stale = self.stale.saturating_sub(1);
-                continue;
-            }
             let (class, of) = (record.class, record.place);
             let key = record.key().cloned();
             self.running += 1;
@@ -131,6 +129,7 @@ impl Store {
         self.tick_at(now.watch + SOON, fx);
     }
 
+    #[inline]
     pub(super) fn start(
         &mut self,
         number: u64,
@@ -202,12 +201,9 @@ impl Store {
             body,
             outcome,
         } = ended;
-        let record = self.get(number).expect("a running job is known");
-        if record.extra.is_none() && record.asked == Asked::Nothing && record.attempt == 1 {
-            if let Outcome::Done = outcome {
-                self.end_plainly(number, body, now, fx);
-                return;
-            }
+        if matches!(outcome, Outcome::Done) && self.end_plainly(number, now, fx) {
+            fx.bodies.extend(body);
+            return;
         }
         // Before anything is queued behind them.
         self.bring_in();
@@ -290,10 +286,28 @@ impl Store {
         }
     }
 
+    /// An attempt has ended with a value, and all of it is destroyed.
+    #[inline]
+    pub(crate) fn end_done(&mut self, number: u64, now: Now, fx: &mut Effects) {
+        if !self.end_plainly(number, now, fx) {
+            let ended = Ended {
+                number,
+                body: None,
+                outcome: Outcome::Done,
+            };
+            self.end(ended, now, fx);
+        }
+    }
+
     /// A job without options has completed in its first attempt: the same, for the many jobs that
-    /// have no deadline, no key, no watcher and no dependents.
-    fn end_plainly(&mut self, number: u64, body: Option<Body>, now: Now, fx: &mut Effects) {
-        let record = self.get(number).expect("the caller has it");
+    /// have no deadline, no key, no watcher and no dependents. `false` for other jobs, of which
+    /// nothing has changed.
+    #[inline]
+    fn end_plainly(&mut self, number: u64, now: Now, fx: &mut Effects) -> bool {
+        let record = self.get(number).expect("a running job is known");
+        if !record.is_plain() {
+            return false;
+        }
         let is_used = |control: &Arc<Control>| control.has_progress();
         if !record.control.as_ref().is_some_and(is_used) {
             // The worker has another reference.
@@ -302,11 +316,11 @@ impl Store {
         record.ended = now.wall;
         record.slot().publish(&mut fx.wakers);
         let change = record.change(JobState::Completed);
-        fx.bodies.extend(body);
         self.running -= 1;
         self.queue.ended(change.class, None);
         self.note(change, now, fx);
         self.keep(number, change.id, JobState::Completed, now, fx);
+        true
     }
 
     /// How long a job waits for its next attempt whose last one ended so; `None` if there is none.

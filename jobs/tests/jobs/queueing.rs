@@ -287,3 +287,56 @@ fn a_job_that_has_just_arrived_overtakes_those_in_line() {
         assert_eq!(order.lock().unwrap()[3..], ["plain", "low"]);
     });
 }
+
+/// Workers take a long backlog in parts. Nobody can tell: each look finds all of it, its order is
+/// kept, and an urgent job that comes last goes first.
+#[test]
+fn a_backlog_is_taken_in_parts() {
+    const BACKLOG: usize = 500;
+    each(|rt| {
+        let jobs = JobManager::builder(&rt).concurrency(1).build();
+        let order: Arc<Mutex<Vec<usize>>> = Arc::default();
+        let submit = |number: usize, priority| {
+            let order = order.clone();
+            let job = Job::new(async move { order.lock().unwrap().push(number) });
+            jobs.submit(job.priority(priority)).unwrap()
+        };
+        let hold = || {
+            let (runs, gate) = (Gate::default(), Gate::default());
+            let (run, wait) = (runs.clone(), gate.clone());
+            let held = jobs.submit(async move {
+                run.open();
+                wait.wait();
+            });
+            (held.unwrap(), runs, gate)
+        };
+        // The only dispatcher is at work, and the inbox is open; then it has taken a part of the
+        // backlog, and is at work again.
+        let (first, runs, gate) = hold();
+        runs.wait();
+        let mut others: Vec<_> = (0..100).map(|number| submit(number, 0)).collect();
+        let (second, later_runs, later_gate) = hold();
+        others.extend((100..BACKLOG).map(|number| submit(number, 0)));
+        gate.open();
+        first.wait().unwrap();
+        later_runs.wait();
+        others.push(submit(BACKLOG, 0));
+        others.push(submit(BACKLOG + 1, 5));
+        let cancelled = submit(BACKLOG + 2, 0);
+        let waiting = (BACKLOG - 100 + 3) as u64;
+        assert_eq!(jobs.overview().counts.queued, waiting);
+        assert_eq!(cancelled.state(), Some(JobState::Queued));
+        cancelled.cancel();
+        assert_eq!(cancelled.state(), Some(JobState::Cancelled));
+        assert_eq!(jobs.overview().counts.queued, waiting - 1);
+        later_gate.open();
+        second.wait().unwrap();
+        for job in others {
+            job.wait().unwrap();
+        }
+        let urgent = BACKLOG + 1;
+        let expected = (0..100).chain([urgent]).chain(100..=BACKLOG);
+        assert_eq!(*order.lock().unwrap(), expected.collect::<Vec<_>>());
+        assert!(cancelled.wait().is_err());
+    });
+}
