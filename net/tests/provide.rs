@@ -250,9 +250,9 @@ fn its_sockets_are_the_networks() {
         // Its names, its streams, and happy eyeballs around them.
         let (mut read, mut write) = rt.block_on(connect(&rt)).into_split();
         let text = rt.block_on(async {
-            let pieces = [io::IoSlice::new(b""), io::IoSlice::new(b"hel")];
-            assert_eq!(write.write_vectored(&pieces).await.unwrap(), 3);
-            write.write_all(b"lo").await.unwrap();
+            let pieces = [io::IoSlice::new(b""), io::IoSlice::new(b"hell")];
+            assert_eq!(write.write_vectored(&pieces).await.unwrap(), 4);
+            write.write_all(b"o").await.unwrap();
             drop(write);
             let mut text = [0; 6];
             assert_eq!(read.get_ref().peek(&mut text[..2]).await.unwrap(), 2);
