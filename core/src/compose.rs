@@ -261,8 +261,9 @@ forward!([S: Timer, O] Timer for Compose<S, O> as S => |this| &this.tasks);
 /// may wait for closures.
 ///
 /// A handle that does not own its tasks' runtime owns nothing:
-/// [`is_not_owned`](ShutdownError::is_not_owned). A pool that belongs to another runtime, or to the
-/// same one, is left to that runtime.
+/// [`is_not_owned`](ShutdownError::is_not_owned). A pool that belongs to a runtime that the handle
+/// does not own is left to that runtime. Each part reports for itself: a runtime that is composed
+/// with itself has its closures in the report twice.
 #[deny(
     clippy::missing_trait_methods,
     reason = "a method that is not passed on is lost without a word"

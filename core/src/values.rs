@@ -84,8 +84,23 @@ pub struct Values {
 struct Node<T: ?Sized = dyn Entry> {
     /// The entry's keys. With one value, the second key is zero, which is no key's address.
     keys: [usize; 2],
-    older: Option<Arc<Node>>,
+    older: Older,
     entry: T,
+}
+
+/// The entries that are older than one.
+///
+/// Work that starts its own successor adds entries to the values that it has, without end. So
+/// entries whose values have been replaced must go: those that are the newest go at once, others
+/// when the list gets long. This also bounds the depth of the recursion that drops a list.
+#[derive(Clone, Default)]
+struct Older {
+    newest: Option<Arc<Node>>,
+    length: u32,
+    /// With this length, the next entry looks for entries to leave out. Zero is [`SHORT`].
+    ///
+    /// [`SHORT`]: Self::SHORT
+    limit: u32,
 }
 
 /// One value, or two that are always there together.
@@ -96,14 +111,22 @@ trait Entry: Send + Sync {
     /// Makes the value that has yet to be made. Foreign code.
     fn make(&self) {}
 
+    /// A copy of the values whose keys are `live`, of which there is one at least, above other
+    /// entries. Foreign code.
+    fn copy(&self, live: [bool; 2], older: Older) -> Arc<Node>;
+
     fn names(&self) -> (&'static str, Option<&'static str>);
 }
 
 struct One<T: 'static>(&'static Key<T>, T);
 
-impl<T: Send + Sync> Entry for One<T> {
+impl<T: Clone + Send + Sync> Entry for One<T> {
     fn value(&self, _: usize) -> Option<&dyn Any> {
         Some(&self.1)
+    }
+
+    fn copy(&self, _: [bool; 2], older: Older) -> Arc<Node> {
+        older.with([self.0.id(), 0], Self(self.0, self.1.clone()))
     }
 
     fn names(&self) -> (&'static str, Option<&'static str>) {
@@ -113,9 +136,23 @@ impl<T: Send + Sync> Entry for One<T> {
 
 struct Two<A: 'static, B: 'static>(One<A>, One<B>);
 
-impl<A: Send + Sync, B: Send + Sync> Entry for Two<A, B> {
+impl<A: Clone + Send + Sync, B: Clone + Send + Sync> Entry for Two<A, B> {
     fn value(&self, at: usize) -> Option<&dyn Any> {
         Some(if at == 0 { &self.0.1 } else { &self.1.1 })
+    }
+
+    fn copy(&self, live: [bool; 2], older: Older) -> Arc<Node> {
+        match live {
+            [true, true] => {
+                let copy = Self(
+                    One(self.0.0, self.0.1.clone()),
+                    One(self.1.0, self.1.1.clone()),
+                );
+                older.with([self.0.0.id(), self.1.0.id()], copy)
+            }
+            [true, false] => self.0.copy(live, older),
+            [false, _] => self.1.copy(live, older),
+        }
     }
 
     fn names(&self) -> (&'static str, Option<&'static str>) {
@@ -131,7 +168,7 @@ struct Late<A: 'static, B: 'static> {
     make: fn(&A) -> Option<B>,
 }
 
-impl<A: Send + Sync, B: Send + Sync + Default> Entry for Late<A, B> {
+impl<A: Clone + Send + Sync, B: Clone + Send + Sync + Default> Entry for Late<A, B> {
     fn value(&self, at: usize) -> Option<&dyn Any> {
         if at == 0 {
             return Some(&self.first.1);
@@ -144,6 +181,20 @@ impl<A: Send + Sync, B: Send + Sync + Default> Entry for Late<A, B> {
         // Not within `get_or_init`: what makes it may set it meanwhile.
         let made = (self.make)(&self.first.1).unwrap_or_default();
         self.second.get_or_init(|| made);
+    }
+
+    fn copy(&self, live: [bool; 2], older: Older) -> Arc<Node> {
+        if !live[1] {
+            return self.first.copy(live, older);
+        }
+        // Made now: made later, the copy could not be reached through the [`LateEntry`].
+        self.make();
+        let second = One(self.key, self.second.get().cloned().unwrap_or_default());
+        if !live[0] {
+            return second.copy(live, older);
+        }
+        let keys = [self.first.0.id(), self.key.id()];
+        older.with(keys, Two(One(self.first.0, self.first.1.clone()), second))
     }
 
     fn names(&self) -> (&'static str, Option<&'static str>) {
@@ -227,27 +278,21 @@ impl Values {
         A: Clone + Send + Sync + 'static,
         B: Clone + Default + Send + Sync + 'static,
     {
-        let node = Arc::new(Node {
-            keys: [first.id(), key.id()],
-            older: self.newest,
-            entry: Late {
-                first: One(first, a),
-                key,
-                second: b.map_or_else(OnceLock::new, OnceLock::from),
-                make,
-            },
-        });
+        let keys = [first.id(), key.id()];
+        let late = Late {
+            first: One(first, a),
+            key,
+            second: b.map_or_else(OnceLock::new, OnceLock::from),
+            make,
+        };
+        let node = Older::of(self, keys).with(keys, late);
         let entry = LateEntry(Arc::downgrade(&node));
         (Self { newest: Some(node) }, entry)
     }
 
     fn with_entry(self, keys: [usize; 2], entry: impl Entry + 'static) -> Self {
         Self {
-            newest: Some(Arc::new(Node {
-                keys,
-                older: self.newest,
-                entry,
-            })),
+            newest: Some(Older::of(self, keys).with(keys, entry)),
         }
     }
 
@@ -302,7 +347,7 @@ impl Values {
 
     /// See [`implement::are_unshared`](crate::implement::are_unshared).
     pub(crate) fn are_unshared(&self) -> bool {
-        let nodes = std::iter::successors(self.newest.as_ref(), |node| node.older.as_ref());
+        let nodes = std::iter::successors(self.newest.as_ref(), |node| node.older.newest.as_ref());
         let unshared = nodes.into_iter().all(|node| Arc::strong_count(node) == 1);
         // Pairs with the Release with which another holder has let go.
         fence(Ordering::Acquire);
@@ -310,7 +355,7 @@ impl Values {
     }
 
     fn nodes(&self) -> impl Iterator<Item = &Node> {
-        std::iter::successors(self.newest.as_deref(), |node| node.older.as_deref())
+        std::iter::successors(self.newest.as_deref(), |node| node.older.newest.as_deref())
     }
 
     /// Calls `f` with these values current, and restores the earlier ones.
@@ -340,6 +385,94 @@ impl Values {
             previous: replace_current(self),
             not_send: PhantomData,
         }
+    }
+}
+
+impl Older {
+    /// No search for entries to leave out below this length.
+    const SHORT: u32 = 32;
+
+    /// `values`, for an entry with these keys above them. Drops what the entry replaces: foreign
+    /// code.
+    #[inline]
+    fn of(values: Values, keys: [usize; 2]) -> Self {
+        let mut newest = values.newest;
+        while newest.as_ref().is_some_and(|node| node.is_replaced(&keys)) {
+            newest = newest.and_then(|node| node.older.newest.clone());
+        }
+        let Some(node) = &newest else {
+            return Self::default();
+        };
+        let (length, limit) = (node.older.length + 1, node.older.limit);
+        let older = Self {
+            newest,
+            length,
+            limit,
+        };
+        if length >= limit.max(Self::SHORT) {
+            return older.without_replaced(keys);
+        }
+        older
+    }
+
+    /// Leaves the entries out of which all values have been replaced. Those above the last of them
+    /// are copied, as other holders may have them with it.
+    ///
+    /// The limit is then twice the length, so that each entry pays for a constant number of others.
+    #[cold]
+    #[inline(never)]
+    fn without_replaced(self, keys: [usize; 2]) -> Self {
+        let mut newer = keys.to_vec();
+        let (mut above, mut since) = (Vec::new(), Vec::new());
+        let mut below_last = None;
+        let values = Values {
+            newest: self.newest,
+        };
+        for node in values.nodes() {
+            if node.is_replaced(&newer) {
+                above.append(&mut since);
+                below_last = Some(&node.older);
+            } else {
+                let live = node.keys.map(|key| key != 0 && !newer.contains(&key));
+                since.push((node, live));
+            }
+            newer.extend(node.keys);
+        }
+        let Some(below_last) = below_last else {
+            return Self {
+                newest: values.newest,
+                length: self.length,
+                limit: self.length.saturating_mul(2),
+            };
+        };
+        let mut rest = below_last.clone();
+        for (node, live) in above.into_iter().rev() {
+            let length = rest.length + 1;
+            rest = Self {
+                newest: Some(node.entry.copy(live, rest)),
+                length,
+                limit: 0,
+            };
+        }
+        rest.limit = rest.length.saturating_mul(2);
+        rest
+    }
+
+    fn with<T>(self, keys: [usize; 2], entry: T) -> Arc<Node<T>> {
+        Arc::new(Node {
+            keys,
+            older: self,
+            entry,
+        })
+    }
+}
+
+impl<T: ?Sized> Node<T> {
+    /// Do newer entries have all of these keys?
+    #[inline]
+    fn is_replaced(&self, newer: &[usize]) -> bool {
+        let mut keys = self.keys.iter();
+        keys.all(|key| *key == 0 || newer.contains(key))
     }
 }
 
@@ -418,6 +551,9 @@ mod tests {
 
     static A: Key<u32> = Key::new("a");
     static B: Key<u32> = Key::new("a");
+    static OTHER: Key<u32> = Key::new("other");
+    static THIRD: Key<u32> = Key::new("third");
+    static TEXT: Key<&str> = Key::new("text");
 
     #[test]
     fn keys_are_told_apart_by_place_and_not_by_name_or_type() {
@@ -435,7 +571,6 @@ mod tests {
 
     #[test]
     fn two_values_of_one_entry_are_found_as_if_each_had_its_own() {
-        static TEXT: Key<&str> = Key::new("text");
         let both = Values::default()
             .with(&A, 1)
             .with_both((&B, 2), (&TEXT, "b"));
@@ -444,6 +579,91 @@ mod tests {
         let newer = both.clone().with(&TEXT, "c");
         assert_eq!((newer.get(&B), newer.get(&TEXT)), (Some(&2), Some(&"c")));
         assert_eq!(format!("{both:?}"), r#"{"a", "text", "a"}"#);
+    }
+
+    #[test]
+    fn a_value_that_is_replaced_goes() {
+        static COUNTED: Key<Arc<()>> = Key::new("counted");
+        let (first, second) = (Arc::new(()), Arc::new(()));
+        let values = Values::default().with(&COUNTED, first.clone());
+        assert_eq!(Arc::strong_count(&first), 2);
+        let values = values.with(&COUNTED, second.clone());
+        assert_eq!(Arc::strong_count(&first), 1);
+        // Not the newest any more: other work may have the two.
+        let mut values = values.with(&A, 0);
+        for n in 1..=2 * Older::SHORT {
+            values = values.with(&COUNTED, first.clone()).with(&A, n);
+        }
+        assert_eq!(Arc::strong_count(&second), 1);
+        assert!(Arc::strong_count(&first) <= 2 + Older::SHORT as usize);
+        assert_eq!(values.get(&A), Some(&(2 * Older::SHORT)));
+        assert!(Arc::ptr_eq(values.get(&COUNTED).unwrap(), &first));
+    }
+
+    #[test]
+    fn a_million_replaced_values_are_dropped_on_a_small_stack() {
+        // The values are also current elsewhere meanwhile, as those of work that starts the next.
+        let mut values = Values::default().with(&B, 7);
+        for n in 0..1_000_000 {
+            let theirs = values.clone();
+            values = match n % 3 {
+                0 => values.with(&A, n),
+                1 => values.with(&TEXT, "text"),
+                _ => values.with_both((&A, n), (&OTHER, n)),
+            };
+            drop(theirs);
+        }
+        assert!(values.nodes().count() <= 2 * Older::SHORT as usize);
+        assert_eq!((values.get(&A), values.get(&B)), (Some(&999_999), Some(&7)));
+        assert_eq!(values.get(&OTHER), Some(&999_998));
+        let drops = move || drop(values);
+        let thread = std::thread::Builder::new().stack_size(64 << 10);
+        thread.spawn(drops).unwrap().join().unwrap();
+    }
+
+    #[test]
+    fn who_has_the_replaced_values_keeps_them() {
+        let mut values = Values::default().with(&B, 7).with(&A, 0);
+        let mut all = vec![values.clone()];
+        for n in 1..200 {
+            values = values.with(&OTHER, n).with(&A, n);
+            all.push(values.clone());
+        }
+        for (n, values) in (0..).zip(&all) {
+            assert_eq!((values.get(&A), values.get(&B)), (Some(&n), Some(&7)));
+            assert_eq!(values.get(&OTHER), (n > 0).then_some(&n));
+        }
+    }
+
+    #[test]
+    fn many_values_that_are_all_there_stay() {
+        let keys: Vec<&'static Key<usize>> = (0..100)
+            .map(|_| &*Box::leak(Box::new(Key::new("key"))))
+            .collect();
+        let mut values = Values::default();
+        for (n, key) in keys.iter().enumerate() {
+            values = values.with(key, n);
+        }
+        for (n, key) in keys.iter().enumerate() {
+            assert_eq!(values.get(key), Some(&n));
+        }
+        assert_eq!(values.nodes().count(), 100);
+    }
+
+    #[test]
+    fn a_value_that_has_yet_to_be_made_is_made_before_it_is_copied() {
+        let make = |n: &u32| Some(n + 1);
+        let (values, late) = Values::default()
+            .with(&B, 0)
+            .with_late((&A, 1), (&OTHER, None), make);
+        let mut newer = values.clone();
+        for n in 0..2 * Older::SHORT {
+            newer = newer.with(&B, n).with(&THIRD, n);
+        }
+        assert!(newer.nodes().count() <= Older::SHORT as usize);
+        assert_eq!((newer.get(&A), newer.get(&OTHER)), (Some(&1), Some(&2)));
+        // One value for all, whoever asks.
+        assert_eq!((late.with(|n| *n), values.get(&OTHER)), (2, Some(&2)));
     }
 
     #[test]
