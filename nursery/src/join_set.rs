@@ -183,10 +183,7 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
         F: Future<Output = T> + Send + 'static,
         S: Spawner,
     {
-        let metadata = Metadata::caller();
-        let (id, future) = self.future(&metadata, future);
-        let task = runtime.spawn_with(metadata, future);
-        self.keep(id, Handle::Any(Box::new(task)))
+        self.spawn_with_on(Metadata::caller(), future, runtime)
     }
 
     /// Hands a closure that may block to the runtime's pool, as a task of the set.
@@ -226,10 +223,7 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
         F: FnOnce() -> T + Send + 'static,
         S: Offload,
     {
-        let metadata = Metadata::caller();
-        let (id, closure) = self.closure(&metadata, f);
-        let task = runtime.offload_with(metadata, closure);
-        self.keep(id, Handle::Any(Box::new(task)))
+        self.offload_with_on(Metadata::caller(), f, runtime)
     }
 
     /// The result of the next task that ends; `None` if the set is empty.
@@ -351,12 +345,22 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
     where
         F: Future<Output = T> + Send + 'static,
     {
-        let (id, future) = self.future(&metadata, future);
-        let handle = match &self.runtime {
-            Some(runtime) => Handle::Task(runtime.spawn_with(metadata, future)),
-            None => Handle::Any(Box::new(current().spawn_with(metadata, future))),
+        let Some(runtime) = &self.runtime else {
+            return self.spawn_with_on(metadata, future, &current());
         };
-        self.keep(id, handle)
+        let (id, future) = self.future(&metadata, future);
+        let task = runtime.spawn_with(metadata, future);
+        self.keep(id, Handle::Task(task))
+    }
+
+    fn spawn_with_on<F, S>(&mut self, metadata: Metadata, future: F, runtime: &S) -> AbortHandle
+    where
+        F: Future<Output = T> + Send + 'static,
+        S: Spawner,
+    {
+        let (id, future) = self.future(&metadata, future);
+        let task = runtime.spawn_with(metadata, future);
+        self.keep(id, Handle::Any(Box::new(task)))
     }
 
     #[track_caller]
@@ -364,12 +368,22 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
     where
         F: FnOnce() -> T + Send + 'static,
     {
-        let (id, closure) = self.closure(&metadata, f);
-        let handle = match &self.runtime {
-            Some(runtime) => Handle::Closure(runtime.offload_with(metadata, closure)),
-            None => Handle::Any(Box::new(current().offload_with(metadata, closure))),
+        let Some(runtime) = &self.runtime else {
+            return self.offload_with_on(metadata, f, &current());
         };
-        self.keep(id, handle)
+        let (id, closure) = self.closure(&metadata, f);
+        let task = runtime.offload_with(metadata, closure);
+        self.keep(id, Handle::Closure(task))
+    }
+
+    fn offload_with_on<F, S>(&mut self, metadata: Metadata, f: F, runtime: &S) -> AbortHandle
+    where
+        F: FnOnce() -> T + Send + 'static,
+        S: Offload,
+    {
+        let (id, closure) = self.closure(&metadata, f);
+        let task = runtime.offload_with(metadata, closure);
+        self.keep(id, Handle::Any(Box::new(task)))
     }
 
     fn future<F>(&self, metadata: &Metadata, future: F) -> (Id, Member<F, T>)
@@ -476,12 +490,17 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
     }
 
     fn poll_destroyed(&mut self, cx: &mut Context<'_>) -> Option<Ended<T>> {
-        for at in 0..self.destroyed.len() {
-            let id = self.destroyed[at];
-            let poll = match self.tasks.get_mut(&id)? {
-                Handle::Task(task) => Pin::new(task).poll(cx),
-                Handle::Closure(task) => Pin::new(task).poll(cx),
-                Handle::Any(task) => Pin::new(task).poll(cx),
+        let mut at = 0;
+        while let Some(&id) = self.destroyed.get(at) {
+            let poll = match self.tasks.get_mut(&id) {
+                Some(Handle::Task(task)) => Pin::new(task).poll(cx),
+                Some(Handle::Closure(task)) => Pin::new(task).poll(cx),
+                Some(Handle::Any(task)) => Pin::new(task).poll(cx),
+                // A runtime panicked in place of spawning it: it is no task of the set.
+                None => {
+                    self.destroyed.swap_remove(at);
+                    continue;
+                }
             };
             if let Poll::Ready(result) = poll {
                 self.destroyed.swap_remove(at);
@@ -489,6 +508,7 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
                 let error = result.err().unwrap_or_else(JoinError::cancelled);
                 return Some((id, Err(error)));
             }
+            at += 1;
         }
         None
     }

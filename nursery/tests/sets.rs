@@ -1,8 +1,13 @@
 //! `JoinSet`, `TaskTracker`, and values that must be closed.
 
-use std::{future::pending, pin::pin, sync::Mutex};
+use std::{
+    future::{IntoFuture, pending},
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    sync::Mutex,
+};
 
-use fourway_core::{Spawner, Task, yield_now};
+use fourway_core::{AnyRuntime, Spawner, Task, task::Metadata, yield_now};
 use fourway_nursery::{Close, CloseGuard, JoinSet, TaskTracker, Unclosed, set_unclosed_hook};
 use fourway_testing::{Counter, Gate, each, eventually, panic_quietly, poll_once, run};
 
@@ -275,4 +280,48 @@ fn what_is_dropped_unclosed_is_reported_once_with_its_place() {
         (reports[0].what, reports[0].made_at.line()),
         ("connection", line)
     );
+}
+
+#[test]
+fn a_spawn_that_is_refused_leaves_nothing_in_the_set() {
+    each(|rt| {
+        let mut set = JoinSet::new();
+        // In no runtime.
+        let spawned = catch_unwind(AssertUnwindSafe(|| set.spawn(async {})));
+        assert!(spawned.is_err() && set.is_empty());
+        let offloaded = catch_unwind(AssertUnwindSafe(|| set.spawn_blocking(|| ())));
+        assert!(offloaded.is_err() && set.is_empty());
+        set.spawn_on(pending(), &rt);
+        set.abort_all();
+        let ended = run(&rt, set.join_next());
+        assert!(ended.unwrap().unwrap_err().is_cancelled());
+        assert!(run(&rt, set.join_next()).is_none());
+    });
+}
+
+/// A runtime that panics where it would spawn drops the task, which tells of its end.
+#[test]
+fn a_runtime_that_panics_leaves_nothing_in_the_set() {
+    #[derive(Clone, Debug)]
+    struct Panics;
+    impl Spawner for Panics {
+        type Task<T: Send + 'static> = <AnyRuntime as Spawner>::Task<T>;
+
+        fn spawn_with<F>(&self, _: Metadata, _future: F) -> Self::Task<F::Output>
+        where
+            F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
+        {
+            panic_quietly("no room")
+        }
+    }
+    each(|rt| {
+        let mut set = JoinSet::new();
+        let spawned = catch_unwind(AssertUnwindSafe(|| set.spawn_on(async {}, &Panics)));
+        assert!(spawned.is_err());
+        set.spawn_on(pending(), &rt);
+        set.abort_all();
+        let ended = run(&rt, set.join_next());
+        assert!(ended.unwrap().unwrap_err().is_cancelled());
+        assert!(run(&rt, set.join_next()).is_none());
+    });
 }
