@@ -47,7 +47,7 @@ pub(crate) type Hook = Arc<dyn Fn(&Overrun) + Send + Sync>;
 
 /// How long the watching thread stays without anything to watch.
 const IDLE: Duration = Duration::from_secs(1);
-/// The shortest interval between two checks.
+/// The shortest interval between two checks. A report may be late by as much.
 const SHORTEST_TICK: Duration = Duration::from_millis(5);
 
 #[derive(Clone)]
@@ -68,6 +68,29 @@ struct State {
     // How many closures have been watched: the thread ends when this has not changed for a while.
     count: u64,
     watching: bool,
+}
+
+impl State {
+    /// Those that are over their budget and were not reported, which now count as reported; and the
+    /// time until the next one is.
+    fn look(
+        &mut self,
+        budget: Duration,
+        now: Instant,
+    ) -> (Vec<(Metadata, Duration)>, Option<Duration>) {
+        let (mut due, mut first) = (Vec::new(), None::<Duration>);
+        for running in self.running.iter_mut().filter(|running| !running.reported) {
+            let elapsed = now.saturating_duration_since(running.since);
+            if elapsed > budget {
+                running.reported = true;
+                due.push((running.metadata.clone(), elapsed));
+            } else {
+                let left = budget.saturating_sub(elapsed);
+                first = Some(first.map_or(left, |first| first.min(left)));
+            }
+        }
+        (due, first)
+    }
 }
 
 struct Running {
@@ -159,12 +182,16 @@ impl Shared {
     fn watch(&self) {
         // A hook may panic; the next closure then starts a thread again.
         let gone = Gone(self);
-        let tick = self.budget.max(SHORTEST_TICK);
         let (mut seen, mut idle) = (0, Duration::ZERO);
+        // No closure that begins from now on is over its budget before that. Not longer than the
+        // thread stays: it could not end.
+        let longest = self.budget.min(IDLE);
+        let mut left = longest;
         loop {
+            let tick = left.max(SHORTEST_TICK);
             // A plain sleep: with a wake-up, the watched closures would pay for waking this thread.
             thread::sleep(tick);
-            let mut due = Vec::new();
+            left = longest;
             let mut state = lock(&self.state);
             if state.running.is_empty() && state.count == seen {
                 idle += tick;
@@ -179,14 +206,8 @@ impl Shared {
                 continue;
             }
             (seen, idle) = (state.count, Duration::ZERO);
-            let now = Instant::now();
-            for running in &mut state.running {
-                let elapsed = now.saturating_duration_since(running.since);
-                if elapsed > self.budget && !running.reported {
-                    running.reported = true;
-                    due.push((running.metadata.clone(), elapsed));
-                }
-            }
+            let (due, first) = state.look(self.budget, Instant::now());
+            left = first.map_or(longest, |first| first.min(longest));
             drop(state);
             for (metadata, elapsed) in due {
                 self.report(metadata, elapsed, false);
@@ -243,5 +264,36 @@ impl fmt::Debug for Watch {
             .field("budget", &self.shared.budget)
             .field("overruns", &self.overruns())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(fourway_shuttle)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_looks_again_when_the_first_is_over_its_budget() {
+        let (ms, begin) = (Duration::from_millis, Instant::now());
+        let running = |number, since| Running {
+            number,
+            since: begin + ms(since),
+            metadata: Metadata::caller(),
+            reported: false,
+        };
+        let mut state = State {
+            running: vec![running(1, 100), running(2, 40)],
+            ..State::default()
+        };
+        let mut look = |at| {
+            let (due, left) = state.look(ms(400), begin + ms(at));
+            let due: Vec<_> = due.into_iter().map(|(_, elapsed)| elapsed).collect();
+            (due, left)
+        };
+        assert_eq!(look(400), (vec![], Some(ms(40))));
+        assert_eq!(look(440), (vec![], Some(ms(0))));
+        assert_eq!(look(445), (vec![ms(405)], Some(ms(55))));
+        // Each is reported once.
+        assert_eq!(look(501), (vec![ms(401)], None));
+        assert_eq!(look(900), (vec![], None));
     }
 }
