@@ -35,6 +35,7 @@
 //! | [`pool::Pool`] over any source of threads | offloading |
 //! | [`timer::Timers`] | time |
 //! | [`Slot`] | handing a result to its joiner, for executors with task cells of their own |
+//! | [`WakerSlot`] | wakers for a foreign driver, which a hand-made one must not unwind |
 //! | [`Parking`] around each wait that is not one of these | hooks around waits |
 //! | [`fork`] | forked children |
 //! | [`ThreadGroup`] | own threads that shutdown waits for |
@@ -62,6 +63,7 @@ mod thread_group;
 mod thread_hooks;
 mod thread_name;
 pub mod timer;
+mod waker_slot;
 
 pub use execute::{Adapter, AdapterBuilder, Execute};
 pub use fourway_core::implement::{
@@ -72,3 +74,4 @@ pub use park::{Root, block_on, run, wakes_a_thread};
 pub use thread_group::ThreadGroup;
 pub use thread_hooks::ThreadHooks;
 pub use thread_name::{check_thread_name, thread_name};
+pub use waker_slot::{WakerSlot, declare_harmless, is_harmless};

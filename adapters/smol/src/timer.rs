@@ -4,17 +4,17 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, Wake, Waker},
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
 use fourway_adapt::{
+    WakerSlot,
     fork::ForgetInChild,
     later,
     timer::{self, Timers},
 };
-use fourway_core::{Timer, context, implement, time};
+use fourway_core::{Timer, time};
 
 use crate::{Smol, runtime::smol_is_usable};
 
@@ -57,10 +57,9 @@ pub struct Sleep {
 
 struct Armed {
     timer: async_io::Timer,
-    slot: Arc<Slot>,
-    /// The slot as a waker; always the same one, so that the reactor hears of
-    /// the timer once, however many tasks poll it.
-    waker: Waker,
+    /// Its waker is always the same one, so that the reactor hears of the timer once, however many
+    /// tasks poll it.
+    slot: WakerSlot,
 }
 
 impl Future for Sleep {
@@ -79,17 +78,15 @@ impl Future for Sleep {
             return Pin::new(own).poll(cx);
         }
         let armed = self.armed.get_or_insert_with(|| {
-            let slot = Arc::new(Slot::default());
             ForgetInChild::new(Armed {
                 timer: async_io::Timer::at(deadline),
-                waker: Waker::from(slot.clone()),
-                slot,
+                slot: WakerSlot::new(),
             })
         });
         let armed = &mut **armed;
         // Before the timer is asked: if it fires in between, it finds the waker.
         armed.slot.set(cx.waker());
-        let poll = Pin::new(&mut armed.timer).poll(&mut Context::from_waker(&armed.waker));
+        let poll = Pin::new(&mut armed.timer).poll(&mut Context::from_waker(armed.slot.waker()));
         if poll.is_ready() {
             self.armed = None;
         }
@@ -115,57 +112,10 @@ impl time::Sleep for Sleep {
     }
 }
 
-impl Drop for Armed {
-    fn drop(&mut self) {
-        let waker = self.slot.lock().take();
-        drop(waker);
-    }
-}
-
 impl fmt::Debug for Sleep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sleep")
             .field("deadline", &self.deadline)
             .finish_non_exhaustive()
-    }
-}
-
-/// The waker for the reactor. It passes the call on to the last waker that polled.
-#[derive(Default)]
-struct Slot {
-    waker: Mutex<Option<Waker>>,
-}
-
-impl Slot {
-    fn lock(&self) -> MutexGuard<'_, Option<Waker>> {
-        // No user code runs under the lock, so that nothing can poison it.
-        self.waker.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn set(&self, waker: &Waker) {
-        if self.lock().as_ref().is_some_and(|w| w.will_wake(waker)) {
-            return;
-        }
-        // Cloned and dropped outside of the lock, because it is user code.
-        let waker = waker.clone();
-        let before = self.lock().replace(waker);
-        drop(before);
-    }
-}
-
-impl Wake for Slot {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        let waker = self.lock().take();
-        if let Some(waker) = waker {
-            // The thread turns the reactor now: blocking it would hold up all I/O (BL-2, no
-            // blocking in async code).
-            let _mark = implement::enter(context::Context::Async, None);
-            // A panic in it would end the thread that serves all timers and sockets.
-            implement::wake(waker);
-        }
     }
 }

@@ -1,5 +1,6 @@
 use std::{
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -7,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use fourway_adapt::{check_thread_name, thread_name};
+use fourway_adapt::{check_thread_name, discard, thread_name};
 use tokio::runtime::{Handle, Runtime};
 
 use crate::{
@@ -207,7 +208,7 @@ impl Builder {
             // Time, and I/O if Tokio was compiled with it: a user of `tokio::net`, or of a crate on
             // top of it, has its feature on.
             .enable_all();
-        let native = native.build()?;
+        let native = start(&mut native)?;
         names.all_workers_started();
         let driver = DriverThread {
             name: self.thread_name,
@@ -254,6 +255,19 @@ impl Builder {
         };
         runtime::own(runtime, driver, self.offload, None)
     }
+}
+
+/// Starts a runtime. If there is no thread for a worker, Tokio does not say so, but panics.
+fn start(native: &mut tokio::runtime::Builder) -> io::Result<Runtime> {
+    // Unwind safety: what a panic leaves behind is not used again.
+    let started = catch_unwind(AssertUnwindSafe(|| native.build()));
+    started.unwrap_or_else(|payload| {
+        let text = (payload.downcast_ref::<String>().map(String::as_str))
+            .or_else(|| payload.downcast_ref::<&str>().copied());
+        let error = io::Error::other(text.unwrap_or("Tokio cannot start its threads").to_owned());
+        discard(payload);
+        Err(error)
+    })
 }
 
 /// Tokio's own limit, above that on closures. Tokio adds the number of workers, so that it must not

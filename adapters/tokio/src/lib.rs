@@ -90,6 +90,7 @@ mod shutdown;
 mod spawn;
 mod task;
 mod timer;
+mod wakers;
 
 pub use builder::Builder;
 pub use fourway_adapt::pool::OffloadTask;

@@ -19,7 +19,7 @@ use std::{
     task::{Context, Poll, Wake, Waker},
 };
 
-use fourway_adapt::Parking;
+use fourway_adapt::{Parking, declare_harmless};
 use pin_project_lite::pin_project;
 
 pin_project! {
@@ -103,10 +103,11 @@ impl Relay {
         let cached = CACHED.try_with(Cell::take).ok().flatten();
         cached.unwrap_or_else(|| {
             let target = Arc::<Target>::default();
-            Self {
-                waker: Waker::from(target.clone()),
-                target,
-            }
+            // A clone, which has the functions that drivers meet.
+            let waker = Waker::from(target.clone()).clone();
+            // It passes a wake on to Tokio's own waker.
+            declare_harmless(&waker);
+            Self { target, waker }
         })
     }
 

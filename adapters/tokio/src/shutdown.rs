@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fourway_adapt::{ThreadGroup, thread_name};
+use fourway_adapt::{ThreadGroup, ThreadHooks, thread_name};
 use fourway_core::{
     RuntimeStatus, Shutdown, ShutdownError, ShutdownReport, context::Context, implement,
 };
@@ -406,25 +406,54 @@ impl Driver {
         let asked = stop.clone();
         let threads = ThreadGroup::new();
         let Chosen { stack_size, hooks } = thread.chosen;
-        threads.spawn(thread_name(&thread.name, 0), stack_size, move || {
+        let runtime = Arc::new(Mutex::new(Some(runtime)));
+        let theirs = runtime.clone();
+        let life = move || {
             hooks.started();
-            let phase = {
-                // Code between the polls, such as wakers of timers, must not block the thread
-                // either.
-                let _mark = implement::enter(Context::Async, None);
-                let deadline = runtime.block_on(poll_fn(|cx| asked.poll(cx)));
-                // Destroys all tasks, here, and before that waits for blocking threads, so that it
-                // needs the deadline.
-                end(runtime, deadline)
+            let mut driven = Driven {
+                phase: Phase::Ended,
+                hooks,
+                ended,
             };
-            hooks.stopping();
-            ended.set(phase);
-        })?;
+            // Dropped before that.
+            let runtime = lock(&theirs).take();
+            let runtime = runtime.expect("taken out otherwise if there is no thread");
+            // Code between the polls, such as wakers of timers, must not block the thread either.
+            let _mark = implement::enter(Context::Async, None);
+            let deadline = runtime.block_on(poll_fn(|cx| asked.poll(cx)));
+            // Destroys all tasks, here, and before that waits for blocking threads, so that it
+            // needs the deadline.
+            driven.phase = end(runtime, deadline);
+        };
+        let started = threads.spawn(thread_name(&thread.name, 0), stack_size, life);
+        if let Err(error) = started {
+            // To drop it would wait, and panic in async code.
+            let runtime = lock(&runtime).take();
+            if let Some(runtime) = runtime {
+                runtime.shutdown_background();
+            }
+            return Err(error);
+        }
         Ok(Self { stop, threads })
     }
 
     fn stop(&self, deadline: Option<Instant>) {
         self.stop.ask(deadline);
+    }
+}
+
+/// Says that the driver's thread ends; also if it unwinds, because of a waker that raw Tokio code
+/// has given to Tokio's drivers. Then no task runs any more, but a shutdown must not wait for it.
+struct Driven {
+    phase: Phase,
+    hooks: ThreadHooks,
+    ended: Arc<Ended>,
+}
+
+impl Drop for Driven {
+    fn drop(&mut self) {
+        self.hooks.stopping();
+        self.ended.set(self.phase);
     }
 }
 

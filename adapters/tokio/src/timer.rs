@@ -12,7 +12,7 @@ use std::{
 };
 
 use fourway_adapt::{
-    discard,
+    WakerSlot, discard,
     fork::ForgetInChild,
     later,
     timer::{self, Timers},
@@ -20,7 +20,7 @@ use fourway_adapt::{
 use fourway_core::Timer;
 use tokio::{runtime::Handle, task::coop, time};
 
-use crate::{Tokio, block_on::context_is_gone};
+use crate::{Tokio, block_on::context_is_gone, wakers};
 
 /// Tokio's timers, and its clock, which `tokio::time::pause` stops.
 impl Timer for Tokio {
@@ -107,10 +107,54 @@ pub struct Sleep {
     clock: Arc<ForgetInChild<Clock>>,
     /// In a box, so that it can be forgotten: Tokio's list of timers goes through it, and
     /// to take it off that list in a forked child takes a lock that may be held for ever.
-    native: Option<ForgetInChild<Pin<Box<time::Sleep>>>>,
+    native: Option<ForgetInChild<Armed>>,
     /// Since its last poll.
     moved: bool,
     fallback: Option<timer::Sleep>,
+}
+
+struct Armed {
+    timer: Pin<Box<time::Sleep>>,
+    /// Between Tokio's driver and a waker that may panic, from the first of these on: the driver's
+    /// thread is a worker, and Tokio ends the process when one unwinds.
+    slot: Option<WakerSlot>,
+}
+
+impl Armed {
+    fn new(deadline: time::Instant) -> Self {
+        Self {
+            timer: Box::pin(time::sleep_until(native(deadline))),
+            slot: None,
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.slot.is_none() && wakers::is_harmless(cx.waker()) {
+            return poll_native(self.timer.as_mut(), cx);
+        }
+        let slot = self.slot.get_or_insert_with(WakerSlot::new);
+        // Before the timer is asked: if it fires in between, it finds the waker.
+        slot.set(cx.waker());
+        poll_native(self.timer.as_mut(), &mut Context::from_waker(slot.waker()))
+    }
+}
+
+fn poll_native(mut timer: Pin<&mut time::Sleep>, cx: &mut Context<'_>) -> Poll<()> {
+    match timer.as_mut().poll(cx) {
+        // The task has used up its budget, and Tokio's timers neither begin nor report that
+        // they have fired. Beside work that is always ready, a time limit would never fire.
+        Poll::Pending if !coop::has_budget_remaining() => pin!(coop::unconstrained(timer)).poll(cx),
+        poll => poll,
+    }
+}
+
+/// A deadline for Tokio, which rounds up, and panics if that overflows.
+fn native(deadline: time::Instant) -> time::Instant {
+    const TICK: Duration = Duration::from_millis(1);
+    match deadline.checked_add(TICK) {
+        Some(_) => deadline,
+        None => deadline - TICK,
+    }
 }
 
 impl Future for Sleep {
@@ -138,8 +182,7 @@ impl Future for Sleep {
                 return Poll::Ready(());
             }
             if this.native.is_none() && !clock.is_closed() && clock.has_time() {
-                let native = Box::pin(time::sleep_until(deadline));
-                this.native = Some(ForgetInChild::new(native));
+                this.native = Some(ForgetInChild::new(Armed::new(deadline)));
             }
         }
         if clock.is_closed() {
@@ -148,15 +191,7 @@ impl Future for Sleep {
         if let Some(native) = &mut this.native {
             // Polled after its runtime was shut down, Tokio's timer panics. That may still happen
             // on a runtime that other code shuts down.
-            let poll = AssertUnwindSafe(|| match native.as_mut().poll(cx) {
-                // The task has used up its budget, and Tokio's timers neither begin nor report that
-                // they have fired. Beside work that is always ready, a time limit would never fire.
-                Poll::Pending if !coop::has_budget_remaining() => {
-                    pin!(coop::unconstrained(native.as_mut())).poll(cx)
-                }
-                poll => poll,
-            });
-            match catch_unwind(poll) {
+            match catch_unwind(AssertUnwindSafe(|| native.poll(cx))) {
                 Ok(Poll::Pending) => return Poll::Pending,
                 Ok(Poll::Ready(())) => {
                     // This also drops the waker, which Tokio would keep.
@@ -190,7 +225,7 @@ impl fourway_core::time::Sleep for Sleep {
             // Its driver is the parent's; the next poll finds another timer.
             this.native = None;
         } else if let Some(native) = &mut this.native {
-            native.as_mut().reset(this.deadline);
+            native.timer.as_mut().reset(self::native(this.deadline));
             this.moved = true;
         }
     }

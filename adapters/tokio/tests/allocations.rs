@@ -2,8 +2,9 @@
 //! so that nothing else allocates meanwhile.
 
 use std::{
+    future::poll_fn,
     pin::pin,
-    task::{Context, Waker},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -72,15 +73,31 @@ fn compare(name: &str, rt: &Tokio) {
     assert_eq!(count(|| rt.block_on(suspend_once())), 0, "{name}");
 
     // A timer that has to wait allocates, so that it can be forgotten in a forked child.
+    // The driver has the waker of a task, or of a `block_on`, itself; and a slot in place of any
+    // other, which may panic.
+    let timers = |rt: &Tokio, cx: &mut Context<'_>| {
+        let due = count(|| {
+            assert!(pin!(rt.sleep(Duration::ZERO)).poll(cx).is_ready());
+        });
+        let waiting = count(|| {
+            let sleep = pin!(rt.sleep(Duration::from_secs(3600)));
+            assert!(sleep.poll(cx).is_pending());
+        });
+        (due, waiting)
+    };
+    let inner = rt.clone();
+    let task = rt.spawn(poll_fn(move |cx| Poll::Ready(timers(&inner, cx))));
+    assert_eq!(drive(task).unwrap(), (0, ROUNDS), "{name}: in a task");
+    let root = poll_fn(|cx| Poll::Ready(timers(rt, cx)));
+    assert_eq!(rt.block_on(root), (0, ROUNDS), "{name}: in a root");
+    let plain = poll_fn(|cx| Poll::Ready(timers(rt, cx)));
+    assert_eq!(
+        fourway_adapt::run(plain),
+        (0, ROUNDS),
+        "{name}: on a plain thread"
+    );
     let mut cx = Context::from_waker(Waker::noop());
-    let due = count(|| {
-        assert!(pin!(rt.sleep(Duration::ZERO)).poll(&mut cx).is_ready());
-    });
-    let waiting = count(|| {
-        let sleep = pin!(rt.sleep(Duration::from_secs(3600)));
-        assert!(sleep.poll(&mut cx).is_pending());
-    });
-    assert_eq!((due, waiting), (0, ROUNDS), "{name}: timers");
+    assert_eq!(timers(rt, &mut cx), (0, 2 * ROUNDS), "{name}: by hand");
 }
 
 #[test]

@@ -322,3 +322,42 @@ fn the_pool_of_a_foreign_runtime_is_the_default_one() {
     drop(go);
     running.detach();
 }
+
+/// More than the system has.
+const ENDLESS_STACK: usize = 1 << 60;
+
+#[test]
+fn threads_that_cannot_be_had_are_an_error() {
+    let builder = Tokio::builder().thread_stack_size(ENDLESS_STACK);
+    for builder in [builder.clone(), builder.current_thread()] {
+        assert!(builder.clone().build().is_err());
+        // The runtime that was begun is not dropped as a caller may not: that panics in async code.
+        let rt = Tokio::builder().worker_threads(1).build().unwrap();
+        rt.block_on(async { assert!(builder.build().is_err()) });
+    }
+}
+
+#[test]
+fn a_runtime_that_cannot_be_driven_is_shut_down_in_the_background() {
+    let native = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let (begun, begins) = mpsc::channel();
+    let (go, waits) = mpsc::channel::<()>();
+    native.spawn_blocking(move || {
+        begun.send(()).unwrap();
+        waits.recv_timeout(MUST)
+    });
+    begins.recv_timeout(MUST).unwrap();
+    let builder = Tokio::builder().thread_stack_size(ENDLESS_STACK);
+    let (sender, built) = mpsc::channel();
+    let building = thread::spawn(move || {
+        sender
+            .send(builder.build_from_runtime(native).is_err())
+            .unwrap();
+    });
+    let refused = built.recv_timeout(MUST / 2);
+    drop(go);
+    assert_eq!(refused, Ok(true), "it waits for the closure");
+    building.join().unwrap();
+}

@@ -2,14 +2,16 @@
 //! driver.
 
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     pin::{Pin, pin},
-    task::{Context, Poll, Waker},
+    sync::{Arc, mpsc},
+    task::{Context, Poll, Wake, Waker},
+    thread,
     time::{Duration, Instant},
 };
 
 use fourway_adapt::block_on;
-use fourway_core::{BlockOn, Shutdown, Spawner, Timer};
+use fourway_core::{BlockOn, Shutdown, Spawner, Timer, time::Sleep as _};
 use fourway_tokio::Tokio;
 use tokio::runtime::Builder;
 
@@ -206,4 +208,70 @@ fn a_time_limit_ends_what_is_always_ready() {
             .expect("takes for ever")
             .unwrap();
     }
+}
+
+/// Raw code may give Tokio any waker, and one that panics unwinds the thread that drives a
+/// current-thread runtime. Nothing runs there any more, and no shutdown waits for it.
+#[test]
+fn a_driver_that_unwinds_is_not_waited_for() {
+    struct Panics;
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("expected: a waker of raw code");
+        }
+    }
+    let (ending, ended) = mpsc::channel();
+    let rt = Tokio::builder()
+        .current_thread()
+        .on_thread_stop(move || {
+            let _ = ending.send(());
+        })
+        .build()
+        .unwrap();
+    let mut sleep = {
+        let _entered = rt.handle().enter();
+        Box::pin(tokio::time::sleep(Duration::from_millis(5)))
+    };
+    let waker = Waker::from(Arc::new(Panics));
+    let poll = sleep.as_mut().poll(&mut Context::from_waker(&waker));
+    if poll.is_pending() {
+        ended.recv_timeout(MUST).expect("the driver's thread ends");
+    }
+    let inner = rt.clone();
+    let (sender, report) = mpsc::channel();
+    thread::spawn(move || sender.send(inner.shutdown(Duration::MAX)));
+    let report = report
+        .recv_timeout(MUST)
+        .expect("it does not hang")
+        .unwrap();
+    assert_eq!(report.threads_running, report.tasks_running, "{report:?}");
+}
+
+/// Tokio's driver has a slot in place of a hand-made waker, and the waker of a task itself: the
+/// rest of the suite tests what that is good for, and this one that a timer can be polled with both.
+#[test]
+fn a_timer_that_is_polled_with_any_waker_wakes_the_last_one() {
+    struct Sends(mpsc::Sender<()>);
+    impl Wake for Sends {
+        fn wake(self: Arc<Self>) {
+            let _ = self.0.send(());
+        }
+    }
+    let rt = Tokio::builder().worker_threads(1).build().unwrap();
+    let (sender, woken) = mpsc::channel();
+    let waker = Waker::from(Arc::new(Sends(sender)));
+    let mut sleep = Box::pin(rt.sleep(HOUR));
+    for _ in 0..2 {
+        let in_task = rt.spawn(async move {
+            let poll = poll_fn(|cx| Poll::Ready(sleep.as_mut().poll(cx))).await;
+            assert!(poll.is_pending());
+            sleep
+        });
+        sleep = rt.block_on(in_task).unwrap();
+        let poll = sleep.as_mut().poll(&mut Context::from_waker(&waker));
+        assert!(poll.is_pending());
+    }
+    sleep.as_mut().reset_after(Duration::from_millis(2));
+    woken.recv_timeout(MUST).expect("the last waker is called");
+    rt.block_on(rt.spawn(sleep)).unwrap();
 }
