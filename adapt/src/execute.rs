@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    BoxFuture, block_on,
+    BoxFuture, block_on, check_thread_name,
     fork::{self, ForgetInChild},
     join::{self, JoinTask},
     pool::{OffloadTask, Pool, PoolBuilder, StdThreads},
@@ -96,8 +96,10 @@ impl<E: Execute> AdapterBuilder<E> {
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::InvalidInput`] if the offload limit is zero.
+    /// [`io::ErrorKind::InvalidInput`] if the offload limit is zero, or a NUL byte in the threads'
+    /// name.
     pub fn build(self) -> io::Result<Adapter<E>> {
+        check_thread_name(&self.thread_name)?;
         // The registry must be able to make a handle, and the handle must know
         // its number in the registry: tie the knot through a weak reference.
         let home: Arc<OnceLock<Weak<ForgetInChild<Parts>>>> = Arc::default();

@@ -59,6 +59,8 @@ struct Inner {
     process: Process,
     state: Mutex<State>,
     changed: Condvar,
+    /// Signalled when the thread does not look at the timers any more.
+    ended: Condvar,
     name: String,
     /// One that serves the timers, and those before it that may still be ending.
     threads: ThreadGroup,
@@ -74,6 +76,8 @@ struct State {
     /// Does the thread look at the timers? It says under the lock that it ends, so that
     /// a timer is either seen by it or starts the next.
     running: bool,
+    /// Is it calling wakers? These may take long.
+    calling: bool,
     alarm: Alarm,
     closed: bool,
 }
@@ -108,6 +112,7 @@ impl Timers {
             process: Process::this(),
             state: Mutex::default(),
             changed: Condvar::new(),
+            ended: Condvar::new(),
             name: name.into(),
             threads: ThreadGroup::new(),
         });
@@ -134,8 +139,17 @@ impl Timers {
 
     /// Lets the thread end; pending timers move to the process-wide thread.
     /// Does not wait.
+    ///
+    /// Their wakers are called, by the thread before it ends; or here, if there is none or if it is
+    /// busy with another waker.
     pub fn close(&self) {
         self.owner.inner.close();
+    }
+
+    /// Waits until the thread calls no more wakers, after [`close`](Self::close), or until
+    /// `deadline`. `false` if it still does: then [`join`](Self::join) would wait for it.
+    pub fn wait_ended(&self, deadline: Option<Instant>) -> bool {
+        self.owner.inner.wait_ended(deadline)
     }
 
     /// Waits for the thread to end, after [`close`](Self::close), with the destructors of its
@@ -191,12 +205,38 @@ impl Inner {
         }
         let mut state = self.lock();
         state.closed = true;
-        let pending = std::mem::take(&mut state.pending);
+        // The thread calls them, as wakers may be slow, or need what the caller holds. Behind a
+        // waker that does not return they would wait without end.
+        let pending = match state.running && !state.calling {
+            true => BTreeMap::new(),
+            false => std::mem::take(&mut state.pending),
+        };
         drop(state);
         self.changed.notify_all();
         // At their next poll, the timers see that this thread is gone and turn to the process-wide
         // one.
         pending.into_values().for_each(wake);
+    }
+
+    fn wait_ended(&self, deadline: Option<Instant>) -> bool {
+        if self.is_inherited() {
+            return true;
+        }
+        let mut state = self.lock();
+        while state.running {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return false;
+            }
+            state = match left {
+                Some(left) => {
+                    let waited = self.ended.wait_timeout(state, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => (self.ended.wait(state)).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+        true
     }
 
     /// Has `waker` called at `deadline`, in place of that of an earlier entry. Gives the
@@ -259,9 +299,11 @@ impl Inner {
             }
             if !due.is_empty() {
                 idle = None;
+                state.calling = true;
                 drop(state);
                 due.drain(..).for_each(wake);
                 state = self.lock();
+                state.calling = false;
                 continue;
             }
             let left = match state.pending.first_key_value() {
@@ -287,7 +329,16 @@ impl Inner {
                 .0;
             state.alarm = Alarm::Soon;
         }
+        // Only if this was closed.
+        let left = std::mem::take(&mut state.pending);
+        if !left.is_empty() {
+            drop(state);
+            left.into_values().for_each(wake);
+            state = self.lock();
+        }
         state.running = false;
+        drop(state);
+        self.ended.notify_all();
     }
 }
 

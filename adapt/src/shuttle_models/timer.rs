@@ -92,6 +92,8 @@ fn shuttle_close() {
             let timers = timers.clone();
             move || {
                 timers.close();
+                // The thread calls no waker any more that takes long.
+                assert!(timers.wait_ended(None));
                 timers.join();
             }
         });

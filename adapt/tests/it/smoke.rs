@@ -87,3 +87,10 @@ fn works() {
     .unwrap();
     assert_eq!(v, 5);
 }
+
+#[test]
+fn a_name_with_a_nul_byte_is_an_error() {
+    let built = Adapter::builder(ThreadEach).thread_name("a\0b").build();
+    let kind = built.map(drop).unwrap_err().kind();
+    assert_eq!(kind, std::io::ErrorKind::InvalidInput);
+}

@@ -135,15 +135,23 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// * [`io::ErrorKind::InvalidInput`]: no workers, a limit of zero closures, or a NUL byte
-    ///   in the threads' name.
+    /// * [`io::ErrorKind::InvalidInput`]: no workers or more than 65,535, a limit of zero closures,
+    ///   or a NUL byte in the threads' name.
     /// * The system's error if it cannot start a worker thread. Those that were started end again.
     pub fn build(self) -> io::Result<StdThread> {
         let workers = self.worker_threads.unwrap_or_else(processors);
         if workers == 0 {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
+            return Err(invalid(
                 "a runtime needs at least 1 worker thread: with 0, no task could ever run",
+            ));
+        }
+        if workers > MOST_WORKERS {
+            return Err(invalid("a runtime has at most 65535 worker threads"));
+        }
+        if self.compute_limit == Some(0) {
+            return Err(invalid(
+                "the limit on closures that compute must be at least 1: with 0, none could ever \
+                 run",
             ));
         }
         check_thread_name(&self.thread_name)?;
@@ -201,6 +209,14 @@ impl Builder {
         shared.executor.start()?;
         Ok(StdThread { shared })
     }
+}
+
+/// Each has its queue before the first thread starts: with more, the memory for them would be gone
+/// before the system has a chance to refuse a thread.
+const MOST_WORKERS: usize = u16::MAX as usize;
+
+fn invalid(text: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, text)
 }
 
 fn processors() -> usize {

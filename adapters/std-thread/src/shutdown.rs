@@ -26,10 +26,14 @@ impl Shutdown for StdThread {
         let workers = shared.executor.wait_ended(deadline);
         shared.executor.destroy_left();
         let pools = [&shared.pool, &shared.compute].map(|pool| pool.wait_ended(deadline));
-        shared.timers.join();
+        // It may be calling a waker that takes long.
+        let timers_ended = shared.timers.wait_ended(deadline);
+        if timers_ended {
+            shared.timers.join();
+        }
         let mut report = ShutdownReport::default();
         report.tasks_running = workers.polling;
-        report.threads_running = workers.threads;
+        report.threads_running = workers.threads + usize::from(!timers_ended);
         for pool in pools {
             report.closures_running += pool.running + pool.lent;
             report.closures_dropped += pool.dropped;

@@ -74,7 +74,7 @@ pub(crate) fn cores(workers: usize) -> (Box<[Lane]>, Vec<Core>) {
             streak: 0,
             spin: Spin::new(SPIN),
             announced: false,
-            seen: vec![0; workers],
+            seen: Vec::new(),
         })
         .collect::<Vec<_>>();
     let lanes = cores.iter().map(|core| Lane {
@@ -281,7 +281,9 @@ impl Worker {
 
 /// Takes a task that has been in the slot of a worker since the last call, while that
 /// worker was busy with something else.
-fn watch(executor: &Executor, seen: &mut [usize]) -> Option<TaskRef> {
+fn watch(executor: &Executor, seen: &mut Vec<usize>) -> Option<TaskRef> {
+    // One worker at a time watches: for all of them it would be the square of their number.
+    seen.resize(executor.lanes.len(), 0);
     let mut lanes = executor.lanes.iter().zip(seen);
     lanes.find_map(|(lane, seen)| {
         let tick = lane.tick.load(Ordering::Relaxed);

@@ -222,6 +222,8 @@ bugs! {
     TimerBoundToExecutor, "a timer is polled where it was made, or not at all", ["TI-2.2"], "polled outside of the runtime it was made in", [];
     FirstTimerWakerWins, "a timer that moves between executors wakes the first one for ever", ["TI-2.3"], "did not happen in time: the last waker is woken", [];
     TimerDiesWithRuntime, "a timer that outlives its runtime never fires", ["TI-2.7"], "a future was not ready in time", [];
+    TimerWakerUncontained, "Tokio: a timer's waker that panics takes the runtime with it", ["TI-2.8"], "JoinError::Shutdown", [];
+    ResetOverflows, "Tokio: a timer's deadline is rounded up", ["TI-5.10"], "overflow when adding duration to instant", [];
     ResetIgnored, "a timer that is moved keeps its old deadline", ["TI-5.3", "TI-5.4", "TI-5.7", "TI-5.1", "TI-5.8", "TI-5.9"], "ready at the old time", [];
     ResetForgetsWaker, "a timer that is moved waits for the next poll", ["TI-5.2", "TI-5.5", "TI-5.6"], "did not happen in time: the waker is called", [];
     TimersInPool, "timers that take a thread of the pool", ["TI-4.4", "OF-1.3"], "a gate was not opened in time", [];
@@ -242,6 +244,7 @@ bugs! {
     PoolNeverCloses, "the pool accepts closures after the shutdown", ["SH-1.1", "OF-2.7", "SH-1.7", "SH-1.4"], "assertion failed: is_shutdown(drive(rt.offload(closure())))", [];
     SecondShutdownPanics, "the second shutdown finds nothing to join", ["SH-1.9", "SH-2.8", "SH-3.8", "SH-1.13"], "shut down already", [];
     SecondShutdownEarly, "of two shutdowns at once, the second finds no thread to join", ["SH-1.22"], "must not happen: a shutdown returns before the threads have ended", [];
+    ShutdownWaitsForWakers, "the timer thread is joined whatever it does", ["SH-1.26"], "a shutdown waits for a timer's waker", [];
     ThreadsNotJoined, "std: a thread has ended before its thread-locals are destroyed", ["SH-1.24", "SH-1.22"], "must not happen: a shutdown returns before the threads have ended", [];
     PoolThreadsNotJoined, "the pool's threads are told to end, and not joined", ["SH-1.23", "SH-1.25", "SH-1.22"], "must not happen: a shutdown returns before the threads have ended", [];
     NotOwnedShutsDown, "a runtime that is only borrowed is ended all the same", ["SH-1.11"], "it is not owned", [];

@@ -135,5 +135,13 @@ fn a_name_with_a_nul_byte_is_an_error() {
 #[test]
 fn zero_closures_are_an_error() {
     let built = StdThread::builder().compute_limit(0).build();
+    let error = built.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+    assert!(error.to_string().contains("compute"), "{error}");
+}
+
+#[test]
+fn more_workers_than_there_can_be_are_an_error() {
+    let built = StdThread::builder().worker_threads(usize::MAX).build();
     assert_eq!(built.unwrap_err().kind(), std::io::ErrorKind::InvalidInput);
 }

@@ -250,6 +250,10 @@ fn a_driver_that_unwinds_is_not_waited_for() {
 /// Tokio's driver has a slot in place of a hand-made waker, and the waker of a task itself: the
 /// rest of the suite tests what that is good for, and this one that a timer can be polled with both.
 #[test]
+#[allow(
+    clippy::async_yields_async,
+    reason = "the timer is handed out, to be polled elsewhere"
+)]
 fn a_timer_that_is_polled_with_any_waker_wakes_the_last_one() {
     struct Sends(mpsc::Sender<()>);
     impl Wake for Sends {

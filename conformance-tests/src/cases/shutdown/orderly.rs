@@ -69,7 +69,38 @@ pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
         "told is not done", ends_without_time, needs [Shutdown];
         "SH-1.21", "the thread that serves a timer which outlives the runtime ends as well",
         "a thread for timers that stays for as long as the process", timer_thread_gone, needs [Shutdown];
+        "SH-1.26", "with little time to wait, a timer's waker that is stuck is left",
+        "a thread that is joined takes no timeout", leaves_waker, needs [Shutdown];
     ]
+}
+
+fn leaves_waker<S: Setup>(s: S) {
+    for millis in [2, 50, 500, 5000] {
+        let rt = s.build();
+        let (begun, go) = (Gate::new(), Gate::new());
+        let (waker, _) = CountingWaker::with({
+            let (begun, go) = (begun.clone(), go.clone());
+            move || {
+                begun.open();
+                while !go.wait_for(must()) {}
+            }
+        });
+        let mut sleep = Box::pin(rt.sleep(Duration::from_millis(millis)));
+        if poll_once(&mut sleep, &waker).is_ready() {
+            continue;
+        }
+        begun.wait();
+        let inner = rt.clone();
+        let (sender, shut_down) = mpsc::channel();
+        thread::spawn(move || sender.send(inner.shutdown(Duration::from_millis(10)).is_ok()));
+        let returned = shut_down.recv_timeout(must());
+        go.open();
+        assert_eq!(returned, Ok(true), "a shutdown waits for a timer's waker");
+        // Now it is waited for.
+        clean(&rt);
+        return;
+    }
+    panic!("timers are ready long before their time");
 }
 
 fn timer_thread_gone<S: Setup>(s: S) {

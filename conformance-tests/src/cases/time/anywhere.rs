@@ -8,7 +8,7 @@ use crate::{
     Case,
     cases::table,
     setup::Setup,
-    util::{CountingWaker, drive, eventually, on_thread, other_runtime, poll_once},
+    util::{CountingWaker, drive, eventually, on_thread, other_runtime, panic_quietly, poll_once},
 };
 
 use super::{LONG, MS, counted_waker};
@@ -29,7 +29,29 @@ pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
         "timeouts that are not needed are the usual kind", many_given_up;
         "TI-2.7", "a timer that outlives its runtime still fires",
         "a timeout around a shutdown must not hang", outlives_runtime;
+        "TI-2.8", "a timer's waker that panics harms no other work",
+        "Tokio's worker turns the driver, and ends the process when it unwinds", panicking_waker;
     ]
+}
+
+fn panicking_waker<S: Setup>(s: S) {
+    // The one thread for tasks may be the one that calls wakers.
+    let rt = s.build_with(|config| config.workers = 1);
+    for millis in [2, 50, 500, 5000] {
+        let (waker, wakes) = CountingWaker::with(|| panic_quietly("a timer's waker"));
+        let mut sleep = Box::pin(rt.sleep(Duration::from_millis(millis)));
+        if poll_once(&mut sleep, &waker).is_ready() {
+            continue;
+        }
+        eventually("the waker is called", || wakes.get() > 0);
+        let inner = rt.clone();
+        let task = rt.spawn(async move { inner.sleep(2 * MS).await });
+        drive(task).unwrap();
+        drive(rt.sleep(2 * MS));
+        assert!(poll_once(&mut sleep, &waker).is_ready());
+        return;
+    }
+    panic!("timers are ready long before their time");
 }
 
 fn made_on_plain_thread<S: Setup>(s: S) {

@@ -37,7 +37,29 @@ pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
         "hyper's connections are Sync", shared;
         "TI-5.9", "a timer that outlives its runtime can be moved, and fires",
         "destructors of connections come late", outlives;
+        "TI-5.10", "moved to the last instant that there is, and back",
+        "a driver that rounds up overflows", last_instant;
     ]
+}
+
+fn last_instant<S: Setup>(s: S) {
+    let rt = s.build();
+    let mut last = rt.now();
+    let mut step = Duration::from_secs(1 << 62);
+    while !step.is_zero() {
+        match last.checked_add(step) {
+            Some(next) => last = next,
+            None => step /= 2,
+        }
+    }
+    let (waker, _) = CountingWaker::new();
+    let mut sleep = Box::pin(rt.sleep(LONG));
+    assert!(poll_once(&mut sleep, &waker).is_pending());
+    sleep.as_mut().reset(last);
+    assert!(poll_once(&mut sleep, &waker).is_pending());
+    sleep.as_mut().reset_after(2 * MS);
+    drive(sleep);
+    assert!(poll_once(&mut Box::pin(rt.sleep_until(last)), &waker).is_pending());
 }
 
 fn moved_unpolled<S: Setup>(s: S) {

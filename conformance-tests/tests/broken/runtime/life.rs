@@ -357,7 +357,12 @@ impl Shutdown for Broken {
         if inner.is(Bug::QueuedClosuresRunAtShutdown) {
             self.shared.pool.close();
         }
-        self.shared.timers.join();
+        let timers = &self.shared.timers;
+        if inner.is(Bug::ShutdownWaitsForWakers) || timers.wait_ended(deadline) {
+            timers.join();
+        } else {
+            report.threads_running += 1;
+        }
         report.closures_running = pool.running + pool.lent;
         report.closures_dropped = pool.dropped;
         report.threads_running += pool.threads;

@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{Arc, Mutex, OnceLock},
     task::{Context, Poll, Wake, Waker},
@@ -98,6 +99,11 @@ impl Future for BrokenSleep {
                 let waker = Waker::from(Arc::new(staying));
                 return Pin::new(&mut self.sleep).poll(&mut Context::from_waker(&waker));
             }
+            Bug::TimerWakerUncontained => {
+                let uncontained = Uncontained(cx.waker().clone(), self.shared.inner.clone());
+                let waker = Waker::from(Arc::new(uncontained));
+                return Pin::new(&mut self.sleep).poll(&mut Context::from_waker(&waker));
+            }
             Bug::TimerWakerUnmarked => {
                 let waker = Waker::from(Arc::new(Unmarked(cx.waker().clone())));
                 return Pin::new(&mut self.sleep).poll(&mut Context::from_waker(&waker));
@@ -132,6 +138,17 @@ impl Wake for Staying {
     }
 }
 
+/// For [`Bug::TimerWakerUncontained`]: as if the thread that unwinds were the runtime's only one.
+struct Uncontained(Waker, Arc<Inner>);
+
+impl Wake for Uncontained {
+    fn wake(self: Arc<Self>) {
+        if catch_unwind(AssertUnwindSafe(|| self.0.wake_by_ref())).is_err() {
+            self.1.close();
+        }
+    }
+}
+
 /// For [`Bug::TimerWakerUnmarked`].
 struct Unmarked(Waker);
 
@@ -146,6 +163,10 @@ impl time::Sleep for BrokenSleep {
     fn reset_after(mut self: Pin<&mut Self>, duration: Duration) {
         match self.bug {
             Bug::ResetIgnored => {}
+            Bug::ResetOverflows => {
+                let rounded_up = Instant::now() + duration + Duration::from_millis(1);
+                Pin::new(&mut self.sleep).reset(rounded_up);
+            }
             Bug::ResetForgetsWaker => {
                 // As if the coming poll would handle it.
                 let timers = Timers::global();
