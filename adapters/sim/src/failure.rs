@@ -1,6 +1,6 @@
 //! The fault of a run: [`Failure`].
 
-use std::{fmt, panic::Location, path::PathBuf, time::Duration};
+use std::{fmt, net::SocketAddr, panic::Location, path::PathBuf, time::Duration};
 
 use crate::{
     Strategy,
@@ -17,6 +17,9 @@ pub enum Wait {
     Timer(Duration),
     /// A slot of the pool.
     Slot,
+    /// What this socket of the simulated network does not have yet: data, room for data, a
+    /// connection or a datagram.
+    Socket(SocketAddr),
 }
 
 /// A unit that waits.
@@ -354,6 +357,7 @@ impl Failure {
             Wait::Join(unit) => format!("for {}", self.trace.name_of(*unit)),
             Wait::Timer(time) => format!("until {time:?}"),
             Wait::Slot => "for a slot of the pool".into(),
+            Wait::Socket(address) => format!("for its socket {address}"),
         }
     }
 }

@@ -140,7 +140,8 @@ impl Inner {
             for wait in waits {
                 match wait {
                     Wait::Join(unit) if seen.insert(unit) => next.push(unit),
-                    Wait::Join(_) => {}
+                    // As a waker of the program's own.
+                    Wait::Join(_) | Wait::Socket(_) => {}
                     // One that has passed long ago is of a timer that is gone, and the end of time
                     // never comes.
                     Wait::Timer(at) if nanos(at).saturating_add(limit) < due => {}

@@ -18,7 +18,7 @@ use fourway_core::{
 };
 use fourway_net::{ConnectError, Net, TcpStream, is_shutdown};
 use fourway_sim::{
-    self as sim, Check, Faults, Sim,
+    self as sim, Check, FailureKind, Faults, Sim, Wait,
     net::{Network, Node},
 };
 use futures_util::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -265,9 +265,14 @@ fn a_deadlock_over_full_buffers_is_found() {
         }
     });
     let failure = failure.unwrap_err();
-    let kind = failure.kind.clone();
+    let kind = &failure.kind;
+    assert!(matches!(kind, FailureKind::Deadlock { .. }), "{failure}");
+    // Each of the two, with its socket.
+    let waits = failure.waiting.iter().flat_map(|waiting| &waiting.waits);
+    let sockets = waits.filter(|wait| matches!(wait, Wait::Socket(_)));
+    assert_eq!(sockets.count(), 2, "{failure}");
     assert!(
-        matches!(kind, sim::FailureKind::Deadlock { .. }),
+        failure.to_string().contains("for its socket 127.0.0.1:"),
         "{failure}"
     );
 }

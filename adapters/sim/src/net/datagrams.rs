@@ -25,6 +25,18 @@ pub(super) struct Datagrams {
 }
 
 impl Datagrams {
+    fn received(
+        &self,
+        message: Poll<Option<Message>>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<(usize, SocketAddr)>> {
+        if message.is_pending() {
+            self.network.note(self.address);
+        }
+        let message = ready!(message);
+        Poll::Ready(message.map(|it| copy(&it, buf)).ok_or_else(shut_down))
+    }
+
     /// Receives from that peer alone, if there is one.
     fn is_wanted(&self) -> impl Fn(&Message) -> bool + use<> {
         let peer = *lock(&self.peer);
@@ -53,8 +65,8 @@ impl provide::Datagrams for Datagrams {
         buf: &mut [u8],
     ) -> Poll<io::Result<(usize, SocketAddr)>> {
         let now = self.network.check(&self.place)?;
-        let message = ready!(self.mailbox.poll_receive(now, cx, self.is_wanted()));
-        Poll::Ready(message.map(|it| copy(&it, buf)).ok_or_else(shut_down))
+        let message = self.mailbox.poll_receive(now, cx, self.is_wanted());
+        self.received(message, buf)
     }
 
     fn poll_peek(
@@ -63,8 +75,8 @@ impl provide::Datagrams for Datagrams {
         buf: &mut [u8],
     ) -> Poll<io::Result<(usize, SocketAddr)>> {
         let now = self.network.check(&self.place)?;
-        let message = ready!(self.mailbox.poll_peek(now, cx, self.is_wanted()));
-        Poll::Ready(message.map(|it| copy(&it, buf)).ok_or_else(shut_down))
+        let message = self.mailbox.poll_peek(now, cx, self.is_wanted());
+        self.received(message, buf)
     }
 
     fn connect(&self, peer: SocketAddr) -> io::Result<()> {

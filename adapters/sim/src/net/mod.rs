@@ -31,7 +31,8 @@ use self::{
     streams::{Connection, Stream},
 };
 use crate::{
-    Sim, Sleep, Task,
+    Sim, Sleep, Task, Wait,
+    block_on::note,
     life::Life,
     random::Random,
     state::{Due, Inner, lock},
@@ -327,6 +328,14 @@ impl Network {
         }
         drop(state);
         wake(waker);
+    }
+
+    /// The running unit waits at a socket: for the report of a deadlock.
+    fn note(&self, address: SocketAddr) {
+        // Not while the tasks of a deadlock are polled once more, on the thread of another unit.
+        if !self.shared.inner.lock().closed {
+            note(&self.shared.inner, Wait::Socket(address));
+        }
     }
 
     /// As [`check_run`](Self::check_run); and the node has not crashed.

@@ -33,7 +33,11 @@ impl provide::Listener for Listener {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<(Box<dyn provide::Stream>, SocketAddr)>> {
         let now = self.network.check(&self.place)?;
-        let Some(stream) = ready!(self.mailbox.poll_receive(now, cx, |_| true)) else {
+        let accepted = self.mailbox.poll_receive(now, cx, |_| true);
+        if accepted.is_pending() {
+            self.network.note(self.address);
+        }
+        let Some(stream) = ready!(accepted) else {
             return Poll::Ready(Err(shut_down()));
         };
         let peer = stream.peer().address;
@@ -299,6 +303,7 @@ impl Stream {
                 let known = keep(&mut sides[self.side].readers, waker);
                 drop(sides);
                 drop(known);
+                self.connection.network.note(self.end().address);
                 Poll::Pending
             }
         }
@@ -349,6 +354,7 @@ impl provide::Stream for Stream {
             let known = keep(&mut sides[self.side].writers, waker);
             drop(sides);
             drop(known);
+            network.note(self.end().address);
             return Poll::Pending;
         }
         let bytes = &buf[..room.min(buf.len())];
