@@ -232,6 +232,9 @@ impl<R: Runtime> hyper::body::Body for Passing<R> {
         match Pin::new(&mut this.body).poll_frame(cx) {
             Poll::Ready(frame) => {
                 this.silence = None;
+                // Trailers end the answer, and are not passed on: they may be of one hop only, and an
+                // HTTP/2 client that finds one of those resets a stream that it has got all of.
+                let frame = frame.filter(|frame| !frame.as_ref().is_ok_and(Frame::is_trailers));
                 match &frame {
                     Some(Ok(frame)) => {
                         let bytes = frame.data_ref().map_or(0, Bytes::len);

@@ -16,9 +16,9 @@ use fourway_net::TcpListener;
 use futures_rustls::{TlsAcceptor, rustls::ServerConfig};
 use http_body_util::{BodyExt, Full};
 use hyper::{
-    Request, Response, StatusCode, Version,
+    Method, Request, Response, StatusCode, Version,
     body::{Body as _, Bytes, Incoming},
-    header::{CONNECTION, HeaderValue, RETRY_AFTER},
+    header::{CONNECTION, CONTENT_LENGTH, HeaderValue, RETRY_AFTER},
     service::service_fn,
 };
 use hyper_util::client::legacy::Client;
@@ -179,6 +179,7 @@ impl<R: Runtime> Gateway<R> {
     pub async fn serve_metrics(self: Arc<Self>, listener: TcpListener, stop: &CancellationToken) {
         let server = self.server(stop);
         let service = service_fn(move |request: Request<Incoming>| {
+            let method = request.method();
             let mut response = Response::new(Full::new(Bytes::new()));
             if request.uri().path() == "/metrics" {
                 let text = format!("{}{}", self.metrics, self.upstreams);
@@ -186,6 +187,7 @@ impl<R: Runtime> Gateway<R> {
             } else {
                 *response.status_mut() = StatusCode::NOT_FOUND;
             }
+            let response = without_body_for_head(method, response);
             std::future::ready(Ok::<_, Infallible>(response))
         });
         server.serve(listener, service).await;
@@ -222,6 +224,7 @@ impl<R: Runtime> Gateway<R> {
     ) -> Response<Body> {
         // Quoted as a Rust string, so that an address cannot make a second line or field.
         let asked = format!("{} {}", request.method(), request.uri());
+        let method = request.method().clone();
         let mut line = Line {
             entry: Entry::new(format!("{peer} {asked:?}")),
             log: self.log.clone(),
@@ -235,6 +238,7 @@ impl<R: Runtime> Gateway<R> {
             }
             Err(refused) => (later(refused), None),
         };
+        let answer = without_body_for_head(&method, answer);
         line.entry.status = answer.status().as_u16();
         self.metrics.answered(line.entry.status);
         answer.map(|body| {
@@ -374,6 +378,23 @@ fn plain(status: StatusCode, text: &'static str) -> Response<Body> {
     let body = Full::new(Bytes::from_static(text.as_bytes()));
     let mut response = Response::new(body.map_err(|never| match never {}).boxed_unsync());
     *response.status_mut() = status;
+    response
+}
+
+/// The answer to a `HEAD`: the length of its body, but no body. hyper leaves the body out with HTTP/1
+/// only; with HTTP/2 the client would get bytes that it must not get, and reset the stream.
+fn without_body_for_head<B>(method: &Method, mut response: Response<B>) -> Response<B>
+where
+    B: hyper::body::Body + Default,
+{
+    if method != Method::HEAD || response.body().is_end_stream() {
+        return response;
+    }
+    let body = std::mem::take(response.body_mut());
+    if let Some(length) = body.size_hint().exact() {
+        let headers = response.headers_mut();
+        headers.entry(CONTENT_LENGTH).or_insert(length.into());
+    }
     response
 }
 

@@ -5,7 +5,7 @@ mod shown;
 use std::{convert::Infallible, fs, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use fourway_core::{AnyRuntime, AnyTask, Spawner, Timer, cancel::CancellationToken};
-use fourway_hyper::{Drain, Io, Server, client};
+use fourway_hyper::{Drain, Hyper, Io, Server, client};
 use fourway_net::Net;
 use fourway_testing::{AGES, Counter, Gate, on_every_runtime, run};
 use futures_rustls::{
@@ -22,7 +22,7 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::{
     Method, Request, Response, StatusCode,
     body::{Bytes, Frame, Incoming},
-    client::conn::http1,
+    client::conn::{http1, http2},
     service::service_fn,
 };
 
@@ -43,6 +43,7 @@ on_every_runtime! { erased
     it_drains
     what_does_not_end_is_cut_off
     every_answer_is_in_the_log
+    an_answer_to_head_has_no_body
     metrics_are_there
     tls_ends_here
     tcp_both_ways_and_each_end
@@ -576,6 +577,49 @@ fn every_answer_is_in_the_log(rt: AnyRuntime) {
         }
         assert!(lines.contains(r#" "HEAD /" 200 0 bytes "#), "{lines}");
     });
+}
+
+/// hyper's server leaves it out with HTTP/1, and sends it with HTTP/2, where a client refuses it.
+fn an_answer_to_head_has_no_body(rt: AnyRuntime) {
+    run(&rt, async {
+        let shown = shown::Shown::default();
+        let log = Log::new(&rt, shown.clone());
+        let gateway = Running::logging(&rt, unchecked(&[nobody()]), log.clone()).await;
+        let answer = gateway.send(Request::head("/")).await;
+        assert_eq!(answer.status(), StatusCode::BAD_GATEWAY);
+        let length = answer.headers()["content-length"].clone();
+        let answer = head_by_http2(&rt, gateway.address, "/").await;
+        assert_eq!(answer.status(), StatusCode::BAD_GATEWAY);
+        assert_eq!(answer.headers()["content-length"], length);
+        assert_eq!(text(answer).await, "");
+        gateway.stop().await;
+        assert!(log.flush(&rt, AGES).await);
+        let lines = shown.text();
+        assert_eq!(lines.matches("502 0 bytes").count(), 2, "{lines}");
+        assert!(!lines.contains("cut off"), "{lines}");
+
+        let listener = rt.listen_tcp("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let gateway = Gateway::new(&rt, unchecked(&[nobody()]), Log::none());
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let serving = rt.spawn(async move { gateway.serve_metrics(listener, &stopped).await });
+        let answer = head_by_http2(&rt, address, "/metrics").await;
+        assert!(answer.headers().contains_key("content-length"));
+        assert_eq!(text(answer).await, "");
+        stop.cancel();
+        serving.await.unwrap();
+    });
+}
+
+async fn head_by_http2(rt: &AnyRuntime, to: SocketAddr, path: &str) -> Response<Incoming> {
+    let stream = rt.connect_tcp(to).await.unwrap();
+    let made = http2::handshake(Hyper::new(rt.clone()), Io::new(stream));
+    let (mut client, connection) = made.await.unwrap();
+    rt.spawn_detached(async { drop(connection.await) });
+    let request = Request::head(format!("http://{to}{path}"));
+    let request = request.body(Payload::default()).unwrap();
+    client.send_request(request).await.unwrap()
 }
 
 fn metrics_are_there(rt: AnyRuntime) {

@@ -16,7 +16,7 @@ use fourway_net::{Net, TcpStream};
 use fourway_testing::{AGES, on_every_runtime, run};
 use futures_util::{AsyncReadExt, AsyncWriteExt};
 use gateway::Settings;
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper::{Request, StatusCode, Version, body::Bytes, client::conn::http2};
 
 on_every_runtime! { erased
@@ -29,6 +29,7 @@ on_every_runtime! { erased
     answers_that_are_none
     a_second_answer_is_nobodys
     answers_without_a_body
+    trailers_end_here
     a_client_that_stops_in_the_middle_gets_408
     a_client_that_stops_after_an_early_answer_is_closed
     a_client_that_goes_on_after_an_early_answer_counts
@@ -97,6 +98,10 @@ fn answer(path: &str) -> &'static str {
         }
         "/longer" => "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nfirst and more",
         "/head" => "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n",
+        "/trailers" => {
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-t, connection\r\n\r\n\
+             5\r\nhello\r\n0\r\nx-t: 1\r\nconnection: close\r\n\r\n"
+        }
         "/304" => "HTTP/1.1 304 Not Modified\r\ncontent-length: 100\r\n\r\n",
         "/204" => "HTTP/1.1 204 No Content\r\n\r\nsmuggled",
         _ => "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
@@ -133,6 +138,13 @@ impl<'a> Running<'a> {
 
     async fn connect(&self) -> TcpStream {
         self.rt.connect_tcp(self.gateway.address).await.unwrap()
+    }
+
+    async fn connect_http2(&self) -> http2::SendRequest<Full<Bytes>> {
+        let made = http2::handshake(Hyper::new(self.rt.clone()), Io::new(self.connect().await));
+        let (client, connection) = made.await.unwrap();
+        self.rt.spawn_detached(async { drop(connection.await) });
+        client
     }
 
     /// Sends a request whose connection is closed after it, and gives all of the answer.
@@ -248,10 +260,7 @@ fn a_request_has_one_host(rt: AnyRuntime) {
 fn http_2_has_one_host_one_length_and_one_line_of_cookies(rt: AnyRuntime) {
     run(&rt, async {
         let gateway = Running::new(&rt).await;
-        let stream = gateway.connect().await;
-        let made = http2::handshake(Hyper::new(rt.clone()), Io::new(stream));
-        let (mut client, connection) = made.await.unwrap();
-        rt.spawn_detached(async { drop(connection.await) });
+        let mut client = gateway.connect_http2().await;
         let mut send = async |request: hyper::http::request::Builder, body: &'static str| {
             let request = request
                 .version(Version::HTTP_2)
@@ -461,6 +470,29 @@ fn answers_without_a_body(rt: AnyRuntime) {
         assert!(!answer.contains("content-length"), "{answer}");
         assert!(!answer.contains("transfer-encoding"), "{answer}");
         gateway.stop().await;
+    });
+}
+
+/// A client of HTTP/2 would take `connection` among them for an error.
+fn trailers_end_here(rt: AnyRuntime) {
+    run(&rt, async {
+        let gateway = Running::new(&rt).await;
+        let mut client = gateway.connect_http2().await;
+        let request = Request::get("http://x/trailers").body(Full::default());
+        let answer = client.send_request(request.unwrap()).await.unwrap();
+        assert!(!answer.headers().contains_key("trailer"));
+        let body = answer.into_body().collect().await.unwrap();
+        assert!(body.trailers().is_none(), "{body:?}");
+        assert_eq!(body.to_bytes(), "hello");
+        drop(client);
+        let answer = gateway.ask("GET", "/trailers").await;
+        assert!(
+            answer.contains("hello") && !answer.contains("x-t"),
+            "{answer}"
+        );
+        let log = gateway.stop().await;
+        assert_eq!(log.matches(" 200 5 bytes ").count(), 2, "{log}");
+        assert!(!log.contains("cut off"), "{log}");
     });
 }
 
