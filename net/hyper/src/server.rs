@@ -95,7 +95,8 @@ pub struct Drain {
     pub accepted: u64,
     /// Errors of `accept`, for example in a process without free descriptors.
     pub accept_errors: u64,
-    /// Connections that had not ended at the end of the grace period, and were dropped.
+    /// Connections that had not ended at the end of the grace period, and were dropped. With HTTP/2 each
+    /// counts once, however many requests it had.
     pub cut: usize,
     /// The error that ended the accept loop: the runtime was shut down, or the listener no longer
     /// listened. None after a requested stop.
@@ -133,7 +134,8 @@ impl<R: Runtime> Server<R> {
 
     /// At most this many connections at a time; others wait to be accepted. Default: no limit
     /// but that of descriptors, which it survives ([one socket holds up no
-    /// other](fourway_core::contract#NE-3)).
+    /// other](fourway_core::contract#NE-3)). A connection that was upgraded no longer counts: its stream
+    /// belongs to the service.
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.max_connections = connections.max(1);
         self
@@ -244,13 +246,16 @@ impl<R: Runtime> Server<R> {
     /// When this is cancelled it stops: it closes the listener, tells each connection to end
     /// after the request that it is in, and waits for them for as long as
     /// [`grace`](Self::grace) says. Default: it stops with the runtime.
+    ///
+    /// It neither ends nor awaits connections that were upgraded, such as WebSockets: the service that
+    /// has taken such a stream ends it.
     pub fn stop(mut self, token: &CancellationToken) -> Self {
         self.stop = Some(token.clone());
         self
     }
 
-    /// How long connections may go on once it stops; then they are dropped. Default: 30
-    /// seconds.
+    /// How long connections may go on once it stops; then they are dropped, except for those that were
+    /// upgraded. Default: 30 seconds.
     pub fn grace(mut self, time: Duration) -> Self {
         self.grace = time;
         self
@@ -285,7 +290,8 @@ impl<R: Runtime> Server<R> {
     }
 
     /// Accepts and serves until it is [stopped](Self::stop), its runtime is shut down, or the
-    /// listener no longer listens ([`Drain::error`]).
+    /// listener no longer listens ([`Drain::error`]). When it returns, the futures of `service` and the
+    /// bodies of its responses are destroyed, also those of connections that were cut.
     ///
     /// `service` is cloned for each connection; its futures run in the connection's task, on the
     /// runtime: they must not block. After any other error of `accept` the loop
@@ -386,20 +392,21 @@ impl<R: Runtime> Server<R> {
                 match listener.accept().await {
                     Ok((stream, peer)) => {
                         drain.accepted += 1;
-                        let guard = connections.one_more();
+                        let one = Arc::new(connections.one_more());
                         let connection = Connection {
                             stream,
                             peer,
                             service: make(peer),
                             limits: limits.clone(),
                             end: ending.clone(),
+                            one: one.clone(),
                         };
                         let (cut, shake_hands) = (cut.clone(), shake_hands.clone());
                         runtime.spawn_detached(async move {
                             // Destroyed before it counts as ended.
                             let running = connection.run(&*shake_hands);
                             let _ = cut.run_until_cancelled(running).await;
-                            drop(guard);
+                            drop(one);
                         });
                     }
                     Err(error) => {

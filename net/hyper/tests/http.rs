@@ -1,6 +1,13 @@
 //! HTTP on every runtime: an axum application, hyper-util's client, and how a server ends.
 
-use std::{convert::Infallible, io, net::SocketAddr, pin::pin, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use axum::{
     Json, Router,
@@ -10,14 +17,15 @@ use axum::{
 use fourway_core::{
     AnyRuntime, AnyTask, Offload, Shutdown, Spawner, Timer, cancel::CancellationToken,
 };
-use fourway_hyper::{Drain, Server, client};
+use fourway_hyper::{Drain, Hyper, Io, Server, client};
 use fourway_net::{Net, is_final, is_shutdown};
-use fourway_testing::{Counter, Gate, on_every_runtime, poll_once, run};
+use fourway_testing::{AGES, Counter, Gate, on_every_runtime, poll_once, run};
 use futures_util::{AsyncReadExt, AsyncWriteExt, future::join_all};
 use http_body_util::{BodyExt, Full};
 use hyper::{
     Request, Response, StatusCode,
-    body::{Bytes, Incoming},
+    body::{Bytes, Frame, Incoming},
+    client::conn::http2,
     service::service_fn,
 };
 use hyper_util::service::TowerToHyperService;
@@ -27,6 +35,7 @@ on_every_runtime! { erased
     a_body_both_ways
     it_drains
     it_cuts_what_does_not_end
+    what_was_cut_is_destroyed_when_serving_ends
     no_more_connections_than_that
     who_says_nothing_is_closed
     it_ends_with_its_runtime
@@ -192,6 +201,82 @@ fn it_cuts_what_does_not_end(rt: AnyRuntime) {
         assert_eq!(server.stop().await.cut, 1);
         assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
     });
+}
+
+/// The streams of HTTP/2 are tasks of their own, which end after the connection's.
+fn what_was_cut_is_destroyed_when_serving_ends(rt: AnyRuntime) {
+    /// Takes a while to be destroyed, so that a server that does not wait ends before.
+    struct Slow(Counter);
+
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            std::thread::sleep(Duration::from_millis(2));
+            self.0.sub();
+        }
+    }
+
+    /// A body that does not end.
+    struct Endless(#[allow(dead_code, reason = "dropped with it")] Slow);
+
+    impl hyper::body::Body for Endless {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Pending
+        }
+    }
+
+    const STREAMS: usize = 20;
+    for limit in [None, Some(AGES)] {
+        let alive = Counter::default();
+        let counted = alive.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            counted.add();
+            let slow = Slow(counted.clone());
+            async move {
+                if request.uri().path() == "/never" {
+                    std::future::pending::<()>().await;
+                }
+                Ok::<_, Infallible>(Response::new(Endless(slow)))
+            }
+        });
+        run(&rt, async {
+            let listener = rt.listen_tcp("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let stop = CancellationToken::new();
+            let server = Server::new(&rt)
+                .stop(&stop)
+                .grace(Duration::ZERO)
+                .send_timeout(limit);
+            let serving = rt.spawn(server.serve(listener, service));
+            let stream = rt.connect_tcp(address).await.unwrap();
+            let made = http2::handshake(Hyper::new(rt.clone()), Io::new(stream));
+            let (client, connection) = made.await.unwrap();
+            rt.spawn_detached(async { drop(connection.await) });
+            for i in 0..STREAMS {
+                let path = if i % 2 == 0 { "never" } else { "endless" };
+                let request = Request::get(format!("http://x/{path}"));
+                let request = request.body(Body::default()).unwrap();
+                let answer = client.clone().send_request(request);
+                rt.spawn_detached(async {
+                    if let Ok(answer) = answer.await {
+                        drop(answer.into_body().collect().await);
+                    }
+                });
+            }
+            // `run` has a deadline.
+            while alive.get() < STREAMS {
+                rt.sleep(Duration::from_millis(1)).await;
+            }
+            stop.cancel();
+            assert_eq!(serving.await.unwrap().cut, 1);
+            assert_eq!(alive.get(), 0, "limit: {limit:?}");
+        });
+    }
 }
 
 fn no_more_connections_than_that(rt: AnyRuntime) {

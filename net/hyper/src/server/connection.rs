@@ -23,6 +23,7 @@ use hyper_util::server::conn::auto;
 
 use super::{
     OnTimeout, Timeout,
+    connections::One,
     pieces::{Answering, Paced},
     refusal::refuse,
     streams::{Noted, StreamExecutor, Streams},
@@ -36,6 +37,7 @@ pub(super) struct Connection<R, S> {
     pub(super) service: S,
     pub(super) limits: Arc<Limits<R>>,
     pub(super) end: CancellationToken,
+    pub(super) one: Arc<One>,
 }
 
 /// The common settings of all connections.
@@ -87,6 +89,7 @@ impl<R: Runtime, S> Connection<R, S> {
             peer: self.peer,
             limits: limits.clone(),
             streams: streams.clone(),
+            one: self.one,
         };
         let builder = &limits.builder;
         let connection = builder.serve_connection_with_upgrades(Io::new(stream), service);
@@ -167,6 +170,7 @@ struct Noting<R, S> {
     limits: Arc<Limits<R>>,
     /// Set by the first request of HTTP/2.
     streams: Arc<OnceLock<Arc<Streams>>>,
+    one: Arc<One>,
 }
 
 impl<R, S, B> Service<Request<Incoming>> for Noting<R, S>
@@ -180,10 +184,9 @@ where
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         self.noted.has_asked.store(true, Ordering::Relaxed);
-        let limit = self
-            .limits
-            .send
-            .filter(|_| request.version() == Version::HTTP_2);
+        let is_stream = request.version() == Version::HTTP_2;
+        let one = is_stream.then(|| self.one.clone());
+        let limit = self.limits.send.filter(|_| is_stream);
         let streams = limit.map(|limit| {
             let streams = self.streams.get_or_init(|| {
                 Arc::new(Streams::new(
@@ -197,6 +200,10 @@ where
             streams.clone()
         });
         let future = self.service.call(request);
-        Answering { future, streams }
+        Answering {
+            future,
+            streams,
+            one,
+        }
     }
 }

@@ -53,7 +53,8 @@ impl Connections {
     }
 }
 
-/// Counts as one connection until it is dropped.
+/// Counts as one connection until it is dropped. The streams of HTTP/2, which are tasks of their own,
+/// share it with the connection's task: they may be destroyed after that one.
 pub(super) struct One(Connections);
 
 impl Drop for One {

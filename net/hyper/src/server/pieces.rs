@@ -18,7 +18,10 @@ use hyper::{
 };
 use pin_project_lite::pin_project;
 
-use super::streams::{Streams, watch};
+use super::{
+    connections::One,
+    streams::{Streams, watch},
+};
 
 /// What a stream's peer has not taken yet.
 pub(super) struct Unsent {
@@ -87,6 +90,9 @@ pin_project! {
         pub(super) future: F,
         // `None` for HTTP/1, whose limit is the socket's.
         pub(super) streams: Option<Arc<Streams>>,
+        // Dropped after the future: the connection counts until its streams are destroyed. `None`
+        // for HTTP/1, whose connection owns this.
+        pub(super) one: Option<Arc<One>>,
     }
 }
 
@@ -103,7 +109,11 @@ where
         if let Some(unsent) = unsent.clone() {
             watch(unsent);
         }
-        Poll::Ready(Ok(response.map(|body| Paced { body, unsent })))
+        Poll::Ready(Ok(response.map(|body| Paced {
+            body,
+            unsent,
+            _one: this.one.clone(),
+        })))
     }
 }
 
@@ -113,6 +123,8 @@ pin_project! {
         #[pin]
         body: B,
         unsent: Option<Arc<Unsent>>,
+        // Dropped after the body: see `Answering`.
+        _one: Option<Arc<One>>,
     }
 }
 
