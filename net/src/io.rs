@@ -2,8 +2,9 @@
 
 use std::{
     fmt,
+    future::pending,
     io::{self, Read, Write},
-    net,
+    mem, net,
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd},
         unix,
@@ -39,6 +40,10 @@ pub(crate) trait Socket: AsFd + AsRawFd + Sized {
     /// What a runtime with a network of its own has in its place.
     type Provided: ?Sized + fmt::Debug + Send + Sync;
 
+    /// A read that gives less than requested has taken all there was. Not where the system ends a
+    /// read before its time: the next read would wait for an event that came before.
+    const SHORT_READ_IS_ALL: bool = false;
+
     /// A socket that is neither connected nor bound.
     fn placeholder() -> io::Result<Self> {
         Err(Refused::NoSystem.error())
@@ -47,6 +52,11 @@ pub(crate) trait Socket: AsFd + AsRawFd + Sized {
 
 impl Socket for net::TcpStream {
     type Provided = dyn Stream;
+
+    // Except at the mark of urgent data (RFC 6093): a read ends there. Only a peer that sends such
+    // data can make its own connection wait for its next bytes, and asking for the mark would take
+    // the system call that this saves.
+    const SHORT_READ_IS_ALL: bool = true;
 
     fn placeholder() -> io::Result<Self> {
         placeholder(Type::STREAM).map(Into::into)
@@ -71,6 +81,7 @@ impl Socket for net::UdpSocket {
 
 // No network provides these.
 
+// A read ends where a descriptor was sent (`SCM_RIGHTS`), whatever follows: so a short one is not all.
 impl Socket for unix::net::UnixStream {
     type Provided = dyn Stream;
 }
@@ -237,7 +248,7 @@ impl<S: Socket> Io<S> {
     }
 
     #[inline]
-    fn check_fork(&self) -> io::Result<()> {
+    pub(crate) fn check_fork(&self) -> io::Result<()> {
         if ForgetInChild::is_inherited(&self.registered) {
             return Err(Refused::Forked.error());
         }
@@ -318,6 +329,38 @@ fn uninterrupted<S, T>(mut op: impl FnMut(&S) -> io::Result<T>) -> impl FnMut(&S
     }
 }
 
+/// For pauses.
+impl<S: Socket> Io<S> {
+    /// As [`refused`](Self::refused), for one task: it keeps the last waker of the direction.
+    pub(crate) fn poll_refused(&self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        match self.poll(cx, Direction::Write, at_the_second_look()) {
+            Poll::Ready(Err(error)) => Poll::Ready(error),
+            _ => Poll::Pending,
+        }
+    }
+
+    /// Waits for the reason why a listener cannot be used any more, such as the shutdown of its
+    /// runtime.
+    ///
+    /// It waits until there is room to write, which a listener never has.
+    pub(crate) async fn refused(&self) -> io::Error {
+        match self.run(Direction::Write, at_the_second_look()).await {
+            Err(error) => error,
+            // The system reports the end of a listener so.
+            Ok(()) => pending().await,
+        }
+    }
+}
+
+/// Gives "would block" once, so that the reactor is asked.
+fn at_the_second_look<S>() -> impl FnMut(&S) -> io::Result<()> {
+    let mut has_looked = false;
+    move |_| match mem::replace(&mut has_looked, true) {
+        false => Err(io::ErrorKind::WouldBlock.into()),
+        true => Ok(()),
+    }
+}
+
 /// For streams.
 impl<S> Io<S>
 where
@@ -333,7 +376,7 @@ where
             return provided.poll_read(cx, buf);
         }
         let room = buf.len();
-        let drained = move |read: &usize| 0 < *read && *read < room;
+        let drained = move |read: &usize| S::SHORT_READ_IS_ALL && 0 < *read && *read < room;
         let read = |mut socket: &S| socket.read(buf);
         self.poll_drained(cx, Direction::Read, read, drained)
     }

@@ -1,6 +1,6 @@
 //! Sockets on every runtime: [`Net`].
 
-use std::{io, path::Path};
+use std::{fs, io, path::Path};
 
 use fourway_core::Runtime;
 
@@ -104,9 +104,10 @@ pub trait Net: Runtime {
     /// [`is_shutdown`](crate::is_shutdown), and other errors of the system.
     fn listen_unix(&self, path: impl AsRef<Path>) -> io::Result<UnixListener> {
         // Before it makes a file.
-        Reactor::of_system(self)?;
+        let reactor = Reactor::of_system(self)?;
+        let path = path.as_ref();
         let listener = std::os::unix::net::UnixListener::bind(path)?;
-        UnixListener::from_std(self, listener)
+        UnixListener::with_reactor(reactor, listener).inspect_err(|_| remove(path))
     }
 
     /// A Unix socket for datagrams, which it makes at `path`.
@@ -115,9 +116,11 @@ pub trait Net: Runtime {
     ///
     /// As [`listen_unix`](Self::listen_unix).
     fn bind_unix_datagram(&self, path: impl AsRef<Path>) -> io::Result<UnixDatagram> {
-        Reactor::of_system(self)?;
+        // Before it makes a file.
+        let reactor = Reactor::of_system(self)?;
+        let path = path.as_ref();
         let socket = std::os::unix::net::UnixDatagram::bind(path)?;
-        UnixDatagram::from_std(self, socket)
+        UnixDatagram::with_reactor(&reactor, socket).inspect_err(|_| remove(path))
     }
 
     /// The addresses of a name, in the order that the system prefers, by its own resolver
@@ -146,6 +149,13 @@ pub trait Net: Runtime {
     fn reactor(&self) -> io::Result<Reactor> {
         Reactor::of(self)
     }
+}
+
+/// Removes the file of a socket that was bound here and could not be registered, so that the path is
+/// free for the next try.
+fn remove(path: &Path) {
+    // Another process may have removed it already; the caller has an error to give in any case.
+    let _ = fs::remove_file(path);
 }
 
 impl<R: Runtime> Net for R {}

@@ -1,8 +1,11 @@
 //! Waiting a moment before the next try: [`Pause`].
 
 use std::{
+    future::{Future, poll_fn},
     io,
+    pin::{Pin, pin},
     sync::{Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
@@ -10,7 +13,10 @@ use fourway_adapt::timer::{Sleep, Timers};
 
 use fourway_core::Timer;
 
-use crate::error::{is_forked, is_shutdown};
+use crate::{
+    error::{is_forked, is_shutdown},
+    io::{Io, Socket},
+};
 
 /// Prevents an accept loop from spinning while `accept` fails, for example in a process without
 /// free descriptors: the listener stays ready.
@@ -29,10 +35,53 @@ const FIRST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_millis(500);
 
 impl Pause {
-    /// The pause before the next try, if one is needed.
+    /// Waits before the next try, if that is needed. Any number of tasks may wait.
     ///
+    /// # Errors
+    ///
+    /// At once if the listener cannot be used any more.
+    pub(crate) async fn wait<S: Socket>(&self, listener: &Io<S>) -> io::Result<()> {
+        // First: in a forked child the lock may be held for ever, and there may be no timers.
+        listener.check_fork()?;
+        let Some(mut sleep) = self.sleep() else {
+            return Ok(());
+        };
+        let mut refused = pin!(listener.refused());
+        poll_fn(|cx| {
+            listener.check_fork()?;
+            if let Poll::Ready(error) = refused.as_mut().poll(cx) {
+                return Poll::Ready(Err(error));
+            }
+            Pin::new(&mut sleep).poll(cx).map(Ok)
+        })
+        .await
+    }
+
+    /// As `wait`, for one task, which keeps its `pause`.
+    pub(crate) fn poll_wait<S: Socket>(
+        &self,
+        cx: &mut Context<'_>,
+        listener: &Io<S>,
+        pause: &mut Option<Sleep>,
+    ) -> Poll<io::Result<()>> {
+        listener.check_fork()?;
+        if pause.is_none() {
+            *pause = self.sleep();
+        }
+        let Some(sleep) = pause else {
+            return Poll::Ready(Ok(()));
+        };
+        if let Poll::Ready(error) = listener.poll_refused(cx) {
+            *pause = None;
+            return Poll::Ready(Err(error));
+        }
+        ready!(Pin::new(sleep).poll(cx));
+        *pause = None;
+        Poll::Ready(Ok(()))
+    }
+
     /// It uses a timer of the process, as a listener must not keep its runtime alive.
-    pub(crate) fn sleep(&self) -> Option<Sleep> {
+    fn sleep(&self) -> Option<Sleep> {
         let until = self.lock().until?;
         (until > Instant::now()).then(|| Timers::global().sleep_until(until))
     }
@@ -104,8 +153,15 @@ fn is_passed_on(_: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::{net::TcpListener, task::Waker, thread};
+
+    use fourway_core::{AnyRuntime, BlockOn, Runtime, Shutdown};
+    use fourway_testing::{
+        AGES, any, any_current_thread, any_smol, any_tokio, forked, poll_once, run,
+    };
+
     use super::*;
-    use crate::error::Refused;
+    use crate::{Reactor, error::Refused};
 
     const EMFILE: i32 = 24;
     const EINVAL: i32 = 22;
@@ -129,6 +185,61 @@ mod tests {
             pause.after(Ok(())).unwrap();
             assert!(pause.sleep().is_none());
         }
+    }
+
+    /// A listener that pauses for ever.
+    fn pausing<R: Runtime>(rt: &R) -> (Io<TcpListener>, Pause) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let pause = Pause::default();
+        pause.lock().until = Some(Instant::now() + Duration::from_secs(1 << 20));
+        (Reactor::of(rt).unwrap().register(listener).unwrap(), pause)
+    }
+
+    fn on_each(test: fn(AnyRuntime)) {
+        [any(), any_tokio(), any_current_thread(), any_smol()]
+            .into_iter()
+            .for_each(test);
+    }
+
+    #[test]
+    fn who_pauses_is_told_of_the_shutdown() {
+        on_each(|rt| {
+            let (listener, pause) = pausing(&rt);
+            let mut sleep = None;
+            // By another runtime, as this one ends.
+            run(&any(), async {
+                let mut waiting = pin!(pause.wait(&listener));
+                let mut polling = pin!(poll_fn(|cx| pause.poll_wait(cx, &listener, &mut sleep)));
+                assert!(poll_once(waiting.as_mut()).await.is_pending());
+                assert!(poll_once(polling.as_mut()).await.is_pending());
+                let ender = rt.clone();
+                // On a thread without async code, where a shutdown may block.
+                let ending = thread::spawn(move || ender.shutdown(AGES).unwrap());
+                assert!(is_shutdown(&waiting.await.unwrap_err()));
+                assert!(is_shutdown(&polling.await.unwrap_err()));
+                // Also who begins to wait only then.
+                assert!(is_shutdown(&pause.wait(&listener).await.unwrap_err()));
+                ending.join().unwrap();
+            });
+        });
+    }
+
+    #[test]
+    fn a_forked_child_neither_pauses_nor_takes_the_lock() {
+        on_each(|rt| {
+            let (listener, pause) = pausing(&rt);
+            let held = pause.lock();
+            let _parents = forked((&listener, &pause), |(listener, pause)| {
+                rt.block_on(async {
+                    let cx = &mut Context::from_waker(Waker::noop());
+                    let polled = pause.poll_wait(cx, listener, &mut None);
+                    assert!(matches!(polled, Poll::Ready(Err(error)) if is_forked(&error)));
+                    assert!(is_forked(&pause.wait(listener).await.unwrap_err()));
+                });
+            });
+            drop(held);
+        });
     }
 
     #[test]

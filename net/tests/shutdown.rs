@@ -2,13 +2,21 @@
 
 mod common;
 
-use std::{future::Future, io, pin::pin, thread, time::Duration};
+use std::{
+    future::{Future, IntoFuture},
+    io,
+    pin::pin,
+    task::Poll,
+    thread,
+    time::Duration,
+};
 
 use common::{listener, pair};
 use fourway_core::{BlockOn, Runtime, Spawner};
 use fourway_net::{Net, UnixDatagram, UnixStream, is_shutdown};
 use fourway_testing::{any, any_current_thread, any_smol, any_tokio, on_every_runtime, run};
 use futures_util::{AsyncReadExt, AsyncWriteExt, future::join_all};
+use socket2::{Domain, SockAddr, Socket, Type};
 
 on_every_runtime! {
     nothing_can_be_made
@@ -43,6 +51,12 @@ fn nothing_can_be_made<R: Runtime>(rt: R) {
         refused(rt.bind_udp("127.0.0.1:0").await);
         refused(rt.resolve("localhost:1").await);
     });
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    refused(rt.listen_unix(&path));
+    assert!(!path.exists());
+    refused(rt.bind_unix_datagram(&path));
+    assert!(!path.exists());
     refused(UnixStream::pair(&rt));
     refused(UnixDatagram::pair(&rt));
     refused(rt.reactor());
@@ -72,6 +86,26 @@ fn nothing_can_be_done<R: Runtime>(rt: R) {
 
 fn those_who_wait_are_told<R: Runtime>(rt: R) {
     let ((_a, mut b), (listener, _)) = run(&rt, async { (pair(&rt).await, listener(&rt).await) });
+    // A Unix socket whose queue is full.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let full = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+    full.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+    full.listen(0).unwrap();
+    let mut in_queue = Vec::new();
+    let mut waiting_for_room = None;
+    run(&rt, async {
+        loop {
+            let mut connect = rt.connect_unix(&path).into_future();
+            match fourway_testing::poll_once(connect.as_mut()).await {
+                Poll::Ready(stream) => in_queue.push(stream.unwrap()),
+                Poll::Pending => {
+                    waiting_for_room = Some(connect);
+                    return;
+                }
+            }
+        }
+    });
     let ender = rt.clone();
     let gate = fourway_testing::Gate::default();
     let waiting = gate.clone();
@@ -83,7 +117,8 @@ fn those_who_wait_are_told<R: Runtime>(rt: R) {
         let mut buf = [0];
         let accepting = join_all((0..3).map(|_| async { refused(listener.accept().await) }));
         let reading = async { refused(b.read(&mut buf).await) };
-        let mut both = pin!(futures_util::future::join(accepting, reading));
+        let connecting = async { refused(waiting_for_room.unwrap().await) };
+        let mut both = pin!(futures_util::future::join3(accepting, reading, connecting));
         assert!(fourway_testing::poll_once(both.as_mut()).await.is_pending());
         waiting.open();
         both.await;

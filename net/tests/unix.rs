@@ -1,17 +1,27 @@
 //! Unix sockets on every runtime.
 
-use std::{future::IntoFuture, io, net::Shutdown, pin::pin, time::Duration};
+use std::{
+    future::IntoFuture,
+    io::{self, IoSlice, Write},
+    mem::MaybeUninit,
+    net::Shutdown,
+    os::{fd::AsFd, unix::net},
+    pin::pin,
+    time::Duration,
+};
 
 use fourway_core::Runtime;
 use fourway_net::{Net, UnixDatagram, UnixStream};
 use fourway_testing::{on_every_runtime, poll_once, run};
 use futures_util::{AsyncReadExt, AsyncWriteExt, StreamExt, future::join};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tempfile::tempdir;
 
 on_every_runtime! {
     streams
     pairs_and_halves
+    bytes_after_a_descriptor
     nobody_is_there
     no_room_for_one_more
     datagrams
@@ -64,6 +74,31 @@ fn pairs_and_halves<R: Runtime>(rt: R) {
         assert_eq!(&buf, b"ping");
         drop(echo.await.unwrap());
         assert_eq!(a.read(&mut buf).await.unwrap(), 0);
+    });
+}
+
+/// A read ends where a descriptor was sent, although more bytes are there, of which no further event
+/// tells.
+fn bytes_after_a_descriptor<R: Runtime>(rt: R) {
+    run(&rt, async {
+        for _ in 0..20 {
+            let (peer, ours) = net::UnixStream::pair().unwrap();
+            let sent = [peer.as_fd()];
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut beside = SendAncillaryBuffer::new(&mut space);
+            assert!(beside.push(SendAncillaryMessage::ScmRights(&sent)));
+            let first = [IoSlice::new(b"ab")];
+            sendmsg(&peer, &first, &mut beside, SendFlags::empty()).unwrap();
+            (&peer).write_all(b"cd").unwrap();
+            let mut ours = UnixStream::from_std(&rt, ours).unwrap();
+            let (mut buf, mut text) = ([0; 100], Vec::new());
+            while text.len() < 4 {
+                let read = ours.read(&mut buf).await.unwrap();
+                assert_ne!(read, 0);
+                text.extend_from_slice(&buf[..read]);
+            }
+            assert_eq!(text, b"abcd");
+        }
     });
 }
 

@@ -91,7 +91,7 @@ impl TcpListener {
     ///
     /// After an error of the system the next call waits before it tries again: a millisecond at
     /// first, and twice as long after each failure in a row, up to half a second. So a loop that
-    /// calls it again at once does not spin. [`is_final`](crate::is_final) recognises the errors
+    /// calls it again at once does not spin. The shutdown ends this wait. [`is_final`](crate::is_final) recognises the errors
     /// after which no call will succeed.
     ///
     /// # Cancel safety
@@ -101,9 +101,7 @@ impl TcpListener {
         if self.io.provided().is_some() {
             return poll_fn(|cx| self.poll_provided(cx)).await;
         }
-        if let Some(sleep) = self.pause.sleep() {
-            sleep.await;
-        }
+        self.pause.wait(&self.io).await?;
         let accepted = self.io.run(Direction::Read, accept).await;
         self.pause.after(accepted.and_then(|it| self.adopt(it)))
     }
@@ -171,12 +169,8 @@ impl Stream for Incoming<'_> {
         if listener.io.provided().is_some() {
             return listener.poll_provided(cx).map(Some);
         }
-        if pause.is_none() {
-            *pause = listener.pause.sleep();
-        }
-        if let Some(sleep) = pause {
-            ready!(Pin::new(sleep).poll(cx));
-            *pause = None;
+        if let Err(error) = ready!(listener.pause.poll_wait(cx, &listener.io, pause)) {
+            return Poll::Ready(Some(Err(error)));
         }
         let accepted = ready!(listener.io.poll(cx, Direction::Read, accept));
         let accepted = accepted.and_then(|it| listener.adopt(it));

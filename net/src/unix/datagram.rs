@@ -51,7 +51,10 @@ impl UnixDatagram {
     ///
     /// As [`Reactor::of`], and the system's error.
     pub fn from_std<R: Runtime>(runtime: &R, socket: net::UnixDatagram) -> io::Result<Self> {
-        let reactor = Reactor::of_system(runtime)?;
+        Self::with_reactor(&Reactor::of_system(runtime)?, socket)
+    }
+
+    pub(crate) fn with_reactor(reactor: &Reactor, socket: net::UnixDatagram) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         let io = reactor.register(socket)?;
         Ok(Self { io })

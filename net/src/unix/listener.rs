@@ -40,7 +40,10 @@ impl UnixListener {
     ///
     /// As [`Reactor::of`], and the system's error.
     pub fn from_std<R: Runtime>(runtime: &R, listener: net::UnixListener) -> io::Result<Self> {
-        let reactor = Reactor::of_system(runtime)?;
+        Self::with_reactor(Reactor::of_system(runtime)?, listener)
+    }
+
+    pub(crate) fn with_reactor(reactor: Reactor, listener: net::UnixListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         Ok(Self {
             io: reactor.register(listener)?,
@@ -70,9 +73,7 @@ impl UnixListener {
     ///
     /// Dropping it loses no connection: the next call gives it.
     pub async fn accept(&self) -> io::Result<(UnixStream, SocketAddr)> {
-        if let Some(sleep) = self.pause.sleep() {
-            sleep.await;
-        }
+        self.pause.wait(&self.io).await?;
         let accepted = self
             .io
             .run(Direction::Read, net::UnixListener::accept)
@@ -120,12 +121,8 @@ impl Stream for UnixIncoming<'_> {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let Self { listener, pause } = self.get_mut();
-        if pause.is_none() {
-            *pause = listener.pause.sleep();
-        }
-        if let Some(sleep) = pause {
-            ready!(Pin::new(sleep).poll(cx));
-            *pause = None;
+        if let Err(error) = ready!(listener.pause.poll_wait(cx, &listener.io, pause)) {
+            return Poll::Ready(Some(Err(error)));
         }
         let accept = net::UnixListener::accept;
         let accepted = ready!(listener.io.poll(cx, Direction::Read, accept));
