@@ -6,7 +6,10 @@ use std::{fs::File, pin::pin, time::Duration};
 
 use common::{listener, pair};
 use fourway_core::{AnyRuntime, Offload, Spawner, Timer};
-use fourway_net::is_exhausted;
+use fourway_net::{
+    is_exhausted,
+    process::{Command, Stdio},
+};
 use fourway_testing::{
     AGES, Counter, any, any_current_thread, any_smol, any_tokio, poll_once, run,
 };
@@ -27,6 +30,45 @@ fn the_accept_loop_survives() {
     // All runtimes stay until the last is done: ending one would close descriptors.
     let runtimes = [any(), any_tokio(), any_current_thread(), any_smol()];
     runtimes.iter().for_each(survives);
+    runtimes.iter().for_each(leaves_no_zombie);
+}
+
+/// A child that cannot be waited for, as there is no descriptor for it, is killed, and taken by a thread
+/// that has none either.
+fn leaves_no_zombie(rt: &AnyRuntime) {
+    run(rt, async {
+        let mut files = fill();
+        let mut command = Command::new("sleep");
+        command.arg("1000").stdin(Stdio::inherit());
+        let error = command.spawn(rt).unwrap_err();
+        assert!(is_exhausted(&error), "{error}");
+        files.clear();
+        rt.timeout(AGES, async {
+            while children() > 0 {
+                rt.sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await
+        .expect("its status is taken");
+    });
+}
+
+fn fill() -> Vec<File> {
+    std::iter::from_fn(|| File::open("/dev/null").ok()).collect()
+}
+
+/// How many children this process has, with those that have ended and were not waited for.
+fn children() -> usize {
+    let own = std::process::id().to_string();
+    let processes = std::fs::read_dir("/proc").unwrap();
+    let stats =
+        processes.filter_map(|it| std::fs::read_to_string(it.ok()?.path().join("stat")).ok());
+    // After the name, which is in parentheses: the state and the parent.
+    let is_child = |stat: &String| {
+        let fields = stat.rsplit(')').next().unwrap_or_default();
+        fields.split_whitespace().nth(1) == Some(&own)
+    };
+    stats.filter(is_child).count()
 }
 
 fn survives(rt: &AnyRuntime) {
@@ -56,10 +98,7 @@ fn survives(rt: &AnyRuntime) {
         // The client's descriptor is the last one.
         let client = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
         let client = client.unwrap();
-        let mut files = Vec::new();
-        while let Ok(file) = File::open("/dev/null") {
-            files.push(file);
-        }
+        let files = fill();
         client.connect(&address.into()).unwrap();
         rt.timeout(AGES, async {
             while failures.get() < 3 {

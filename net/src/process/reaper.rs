@@ -29,27 +29,30 @@ pub(super) fn adopt(mut child: Child) {
     let reaper = REAPER.get_or_init(Mutex::default);
     let mut state = lock(reaper);
     state.arrived.push(child);
-    if let Some(bell) = &mut state.bell {
-        // Full, it rings anyway.
-        let _ = bell.write(&[0]);
+    if state.has_thread {
+        if let Some(bell) = &mut state.bell {
+            // Full, it rings anyway.
+            let _ = bell.write(&[0]);
+        }
         return;
     }
-    let Ok((ear, bell)) = pair() else {
-        // No descriptors: the next adopted child starts a thread for this one, too.
-        return;
-    };
+    // Without descriptors the thread has no ear, and looks now and then.
+    let (ear, bell) = pair().ok().unzip();
     let thread = thread::Builder::new()
         .name("fourway-reaper".to_owned())
-        .spawn(move || reap(reaper, &ear));
+        .spawn(move || reap(reaper, ear.as_ref()));
+    // Otherwise the next adopted child starts a thread for this one, too.
     if thread.is_ok() {
-        state.bell = Some(bell);
+        state.has_thread = true;
+        state.bell = bell;
     }
 }
 
 #[derive(Default)]
 struct Reaper {
     arrived: Vec<Child>,
-    /// Tells the thread that there are more. Empty: there is no thread.
+    has_thread: bool,
+    /// Tells the thread that there are more. Empty: the thread finds out by itself.
     bell: Option<UnixStream>,
 }
 
@@ -66,7 +69,7 @@ fn pair() -> std::io::Result<(UnixStream, UnixStream)> {
 }
 
 /// The life of the thread.
-fn reap(reaper: &Mutex<Reaper>, ear: &UnixStream) {
+fn reap(reaper: &Mutex<Reaper>, ear: Option<&UnixStream>) {
     let mut children: Vec<(Child, Option<Exit>)> = Vec::new();
     loop {
         {
@@ -87,6 +90,7 @@ fn reap(reaper: &Mutex<Reaper>, ear: &UnixStream) {
             let mut state = lock(reaper);
             if state.arrived.is_empty() {
                 // Under the lock: the next caller starts another thread.
+                state.has_thread = false;
                 state.bell = None;
                 return;
             }
@@ -96,13 +100,14 @@ fn reap(reaper: &Mutex<Reaper>, ear: &UnixStream) {
         let mut watched: Vec<_> = exits
             .map(|exit| PollFd::from_borrowed_fd(exit.as_fd(), PollFlags::IN))
             .collect();
-        // A child without a descriptor must be polled now and then.
-        let blind = watched.len() < children.len();
+        // A child without a descriptor must be polled now and then, and so must new ones if they
+        // cannot ring.
+        let blind = watched.len() < children.len() || ear.is_none();
         let pause = blind.then_some(Timespec {
             tv_sec: 1,
             tv_nsec: 0,
         });
-        watched.push(PollFd::new(ear, PollFlags::IN));
+        watched.extend(ear.map(|ear| PollFd::new(ear, PollFlags::IN)));
         match poll(&mut watched, pause.as_ref()) {
             // Interrupted: a look at the children does no harm.
             Ok(_) | Err(Errno::INTR) => {}
@@ -111,6 +116,8 @@ fn reap(reaper: &Mutex<Reaper>, ear: &UnixStream) {
             // children wait at most this long, and this thread has no other work.
             Err(_) => thread::sleep(Duration::from_millis(100)),
         }
-        while matches!((&mut &*ear).read(&mut [0; 64]), Ok(1..)) {}
+        if let Some(mut ear) = ear {
+            while matches!(ear.read(&mut [0; 64]), Ok(1..)) {}
+        }
     }
 }
