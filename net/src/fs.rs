@@ -134,18 +134,32 @@ pub fn chunks<R: Runtime>(
     let path = path.into();
     runtime.stream_blocking(move || {
         let chunks = File::open(path).map(|mut file| {
-            iter::from_fn(move || {
-                let mut chunk = Vec::with_capacity(length);
-                let read = (&mut file).take(length as u64).read_to_end(&mut chunk);
-                match read {
-                    Ok(0) => None,
-                    Ok(_) => Some(Ok(chunk)),
-                    Err(error) => Some(Err(error)),
-                }
-            })
+            let mut failed = None;
+            iter::from_fn(move || next_chunk(&mut file, length, &mut failed))
         });
         until_it_fails(flattened(chunks), |_| false)
     })
+}
+
+/// A chunk is as long as is asked for only once it has so many bytes: a file may be far shorter.
+const LARGEST_AT_FIRST: usize = 64 * 1024;
+
+/// What was read before an error is given first, and the error, which is kept in `failed`, after it.
+fn next_chunk(
+    reader: &mut impl Read,
+    length: usize,
+    failed: &mut Option<io::Error>,
+) -> Option<io::Result<Vec<u8>>> {
+    if let Some(error) = failed.take() {
+        return Some(Err(error));
+    }
+    let mut chunk = Vec::with_capacity(length.min(LARGEST_AT_FIRST));
+    match reader.take(length as u64).read_to_end(&mut chunk) {
+        Err(error) if chunk.is_empty() => return Some(Err(error)),
+        Err(error) => *failed = Some(error),
+        Ok(_) => {}
+    }
+    (!chunk.is_empty()).then_some(Ok(chunk))
 }
 
 /// The items, or the error as the only item.
@@ -175,4 +189,33 @@ fn until_it_fails<T>(
         has_failed = matches!(&item, Some(Err(error)) if !may_go_on(error));
         item
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives some bytes, then an error, again and again.
+    struct Breaks(bool);
+
+    impl Read for Breaks {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            self.0 = !self.0;
+            if !self.0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            buf[..3].copy_from_slice(b"abc");
+            Ok(3)
+        }
+    }
+
+    #[test]
+    fn what_came_before_an_error_is_given_before_it() {
+        let (mut reader, mut failed) = (Breaks(false), None);
+        let mut next = || next_chunk(&mut reader, 8, &mut failed).unwrap();
+        for _ in 0..2 {
+            assert_eq!(next().unwrap(), b"abc");
+            assert_eq!(next().unwrap_err().kind(), io::ErrorKind::StorageFull);
+        }
+    }
 }

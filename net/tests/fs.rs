@@ -44,6 +44,9 @@ fn for_async_callers<R: Runtime>(rt: R) {
             read.extend(chunk);
         }
         assert_eq!(read, text.as_bytes());
+        let mut whole = fs::chunks(&rt, &file, usize::MAX);
+        assert_eq!(whole.next().await.unwrap().unwrap(), text.as_bytes());
+        assert!(whole.next().await.is_none());
 
         let copy = path.join("copy");
         assert_eq!(fs::copy(&rt, &file, &copy).await.unwrap(), length);
