@@ -5,7 +5,7 @@ mod common;
 use std::{
     future::IntoFuture,
     io::{self, IoSlice, IoSliceMut, Read, Write},
-    net::{Shutdown, SocketAddr},
+    net::{Ipv6Addr, Shutdown, SocketAddr},
     pin::{Pin, pin},
     task::{Context, Poll},
     time::Duration,
@@ -507,6 +507,11 @@ fn options<R: Runtime>(rt: R) {
         stream.set_send_buffer_size(32 * 1024).unwrap();
         assert!(stream.send_buffer_size().unwrap() >= 32 * 1024);
         assert!(stream.take_error().unwrap().is_none());
+        let other = rt
+            .connect_tcp(address)
+            .from((Ipv6Addr::LOCALHOST, 0).into());
+        let error = other.await.unwrap_err();
+        assert!(error.to_string().contains("no IPv6 address"), "{error}");
         // An option without a method here.
         let options = socket2::SockRef::from(&stream);
         assert_eq!(options.r#type().unwrap(), socket2::Type::STREAM);

@@ -81,7 +81,8 @@ impl<R: Runtime> ConnectTcp<R> {
     }
 
     /// The local address to connect from. Default: the system chooses. Only peer addresses of the
-    /// same family are tried.
+    /// same family are tried; without one, the error is
+    /// [`AddrNotAvailable`](io::ErrorKind::AddrNotAvailable).
     pub fn from(mut self, address: SocketAddr) -> Self {
         self.options.from = Some(address);
         self
@@ -147,6 +148,13 @@ impl<R: Runtime> IntoFuture for ConnectTcp<R> {
     }
 }
 
+/// The error for a peer without an address that can be connected to from this one.
+fn none_of_family(from: SocketAddr) -> io::Error {
+    let family = if from.is_ipv4() { "IPv4" } else { "IPv6" };
+    let problem = format!("the peer has no {family} address, as `from({from})` needs");
+    io::Error::new(io::ErrorKind::AddrNotAvailable, problem)
+}
+
 /// The first of the addresses that is connected; `None` if all have failed.
 async fn race<R: Runtime>(
     runtime: &R,
@@ -158,7 +166,11 @@ async fn race<R: Runtime>(
 ) -> io::Result<Option<TcpStream>> {
     let mut addresses = to.resolve(runtime).await?;
     if let Some(from) = options.from {
+        let had_any = !addresses.is_empty();
         addresses.retain(|address| address.is_ipv4() == from.is_ipv4());
+        if had_any && addresses.is_empty() {
+            return Err(none_of_family(from));
+        }
     }
     let mut left = interleaved(addresses).into_iter();
     let mut attempts: Vec<Attempt> = Vec::new();
