@@ -263,6 +263,8 @@ fn unmarked(mut function: ImplItemFn) -> TokenStream {
     function.into_token_stream()
 }
 
+/// The methods that have a body to call in place. Not those that are written several times, each under
+/// a `#[cfg(..)]`, and are not always blocking: what is compiled may have no such body.
 fn blocking_methods(block: &ItemImpl) -> Vec<Ident> {
     let methods = block.items.iter().filter_map(|item| match item {
         ImplItem::Fn(function) => Some(function),
@@ -274,10 +276,10 @@ fn blocking_methods(block: &ItemImpl) -> Vec<Ident> {
             .iter()
             .any(|attribute| attribute.path().is_ident("blocking"))
     };
-    methods
-        .filter(is_blocking)
-        .map(|function| function.sig.ident.clone())
-        .collect()
+    let (blocking, others): (Vec<_>, Vec<_>) = methods.partition(is_blocking);
+    let is_always = |name: &Ident| others.iter().all(|other| other.sig.ident != *name);
+    let names = blocking.into_iter().map(|function| &function.sig.ident);
+    names.filter(|name| is_always(name)).cloned().collect()
 }
 
 /// A trait may have lifetimes, but not the type.
@@ -326,6 +328,9 @@ fn trait_definition(
         let marks = errors
             .take(Marks::take(&mut function.attrs))
             .unwrap_or_default();
+        if let Some((_, mark)) = &marks.only {
+            errors.push(at(mark, "a trait has no mirrors for it to be in: write `#[calls(mirror)]` and `#[only(..)]` on the `impl` block of a type"));
+        }
         let kind = match kind(&function.sig, &marks) {
             Ok(kind) => kind,
             Err(error) => {

@@ -128,7 +128,9 @@ use options::Home;
 /// * **In an async body**, other methods give calls: `self.load(name).await`.
 /// * **In a blocking body**, `self.load(name)` of another blocking method of the same block calls
 ///   its body in place. For a call, use it at once (`self.load(name).wait()`, `.spawn()`,
-///   `.boxed()`), or write `Self::load(self, name)`.
+///   `.boxed()`), or write `Self::load(self, name)`. A method that is written twice, each under a
+///   `#[cfg(..)]`, and is blocking only once is not called in place: `self.load(name)` is a call where
+///   the blocking one is compiled.
 /// * **Attributes**: docs, `#[must_use]`, `#[deprecated]`, `#[track_caller]` and `#[inline]` stay
 ///   with the public method. `#[cfg]` and lint levels go to both the public method and the body
 ///   (`#[expect]` as `#[allow]`, because the lint may occur in only one of them). All others, such

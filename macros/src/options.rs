@@ -227,7 +227,8 @@ fn refuse_conditional(attribute: &Attribute) -> syn::Result<()> {
         if let Some("blocking" | "boxed" | "only") = name_of(&given).as_deref() {
             return Err(at(
                 attribute,
-                "a mark is there or not: write the method twice, each under a `#[cfg(..)]`",
+                "a mark is there or not: write the method twice, each under a `#[cfg(..)]`, and so the \
+                 blocking methods of this block that call it",
             ));
         }
     }

@@ -23,8 +23,8 @@ pub(crate) fn call_in_place(
         let [this, dot, name, ..] = &tokens[at..] else {
             continue;
         };
-        let is_method =
-            is_word(this, "self") && is_dot(dot) && !(at > 0 && is_dot(&tokens[at - 1]));
+        // A dot before `self`, which is no field, is one of a range or of `..self.name()`.
+        let is_method = is_word(this, "self") && is_dot(dot);
         let TokenTree::Ident(name) = name else {
             continue;
         };

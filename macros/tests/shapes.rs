@@ -289,6 +289,71 @@ where
         self.rt.block_on(awaited) + task.wait().unwrap()
     }
 
+    /// In place also after the dots of a range, and of the rest of a value.
+    #[blocking]
+    fn ranges(&self) -> usize {
+        let other = Self {
+            rt: self.rt.clone(),
+            ..self.same()
+        };
+        let size = other.values.len();
+        (0..self.size()).len()
+            + other.values[..self.size()].len()
+            + (0..=self.size()).count()
+            + size
+    }
+
+    #[blocking]
+    fn same(&self) -> Self {
+        self.clone()
+    }
+
+    #[blocking]
+    fn size(&self) -> usize {
+        N
+    }
+
+    #[cfg(not(test))]
+    #[blocking]
+    fn never_a_call(&self) -> u32 {
+        1
+    }
+
+    #[cfg(test)]
+    fn never_a_call(&self) -> u32 {
+        2
+    }
+
+    #[cfg(test)]
+    #[blocking]
+    fn always_a_call(&self) -> u32 {
+        3
+    }
+
+    #[cfg(not(test))]
+    fn always_a_call(&self) -> u32 {
+        4
+    }
+
+    #[cfg(not(test))]
+    #[blocking]
+    fn always_blocking(&self) -> u32 {
+        5
+    }
+
+    #[cfg(test)]
+    #[blocking]
+    fn always_blocking(&self) -> u32 {
+        6
+    }
+
+    /// Uses methods that are written twice: what is called is what is compiled.
+    #[blocking]
+    fn twins(&self) -> [u32; 3] {
+        let call = self.always_a_call();
+        [self.never_a_call(), call.wait(), self.always_blocking()]
+    }
+
     async fn bare(&self) -> fn(&str) -> &str {
         str::trim
     }
@@ -328,6 +393,8 @@ fn every_shape() {
     columns!(rt, shapes.given(async |number| number + 1), 2);
     columns!(rt, shapes.sum(&[1, 2, 3]), 6);
     columns!(rt, shapes.inner(), 4);
+    columns!(rt, shapes.ranges(), 3 + 3 + 4 + 3);
+    columns!(rt, shapes.twins(), [2, 3, 6]);
     columns!(rt, shapes.outer(), 4);
     columns!(rt, shapes.many(1, 1, 1, 1, 1, 1, 1, 1), 8);
     columns!(rt, shapes.conditional(), 5);
