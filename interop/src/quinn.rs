@@ -64,6 +64,11 @@ impl<R: Runtime> quinn::Runtime for Quinn<R> {
         Box::pin(QuinnTimer { sleep })
     }
 
+    /// Of the clock of the timers: quinn computes their deadlines from it.
+    fn now(&self) -> Instant {
+        self.runtime.now()
+    }
+
     #[track_caller]
     fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) {
         self.runtime.spawn_detached(future);

@@ -2,8 +2,9 @@
 
 use std::{net::UdpSocket, sync::Arc, time::Duration};
 
-use fourway_core::Runtime;
+use fourway_core::{BlockOn, Runtime, Timer};
 use fourway_interop::quinn::Quinn;
+use fourway_sim::Sim;
 use futures_util::future::join_all;
 use quinn::{
     ClientConfig, Endpoint, EndpointConfig, ServerConfig,
@@ -77,4 +78,14 @@ fn after_the_shutdown<R: Runtime>(rt: R) {
     let made = quinn::Runtime::wrap_udp_socket(&Quinn::new(rt), socket);
     assert!(fourway_net::is_shutdown(&made.unwrap_err()));
     drop((server, client));
+}
+
+/// quinn computes the deadlines of its timers from it.
+#[test]
+fn the_clock_is_the_runtimes() {
+    Sim::new(1).run(|rt| {
+        let quinn = Quinn::new(rt.clone());
+        rt.block_on(rt.sleep(Duration::from_secs(3600)));
+        assert_eq!(quinn::Runtime::now(&quinn), rt.now());
+    });
 }
