@@ -16,7 +16,8 @@ use crate::sync::{Mutex, lock};
 
 /// A source of time: a wall clock, and a watch that only goes forward.
 ///
-/// Delays, timeouts and pauses between attempts are measured on the watch. Start times and
+/// Delays, timeouts, pauses between attempts and the periods of
+/// [unique keys](crate::Unique::within) are measured on the watch. Start times and
 /// schedules are compared with the wall clock, in short steps, so that a machine that slept or
 /// whose clock was set neither skips nor doubles a run ([schedules](fourway_core::contract#JB-7)).
 ///
@@ -108,11 +109,20 @@ impl ManualClock {
     }
 
     /// Time passes, on the wall and on the watch.
+    ///
+    /// # Panics
+    ///
+    /// If a [`SystemTime`] or a [`Duration`] cannot express the new time. Both clocks stay where they
+    /// are.
     pub fn advance(&self, by: Duration) {
-        self.change(|manual| {
-            manual.now += by;
-            manual.elapsed += by;
+        let has_passed = self.change(|manual| {
+            let now = manual.now.checked_add(by)?;
+            manual.elapsed = manual.elapsed.checked_add(by)?;
+            manual.now = now;
+            Some(())
         });
+        // Not under the lock.
+        has_passed.expect("the new time is too late for the types of times");
     }
 
     /// The wall clock is set, forward or back; the watch goes on. A machine that has slept looks
@@ -121,12 +131,13 @@ impl ManualClock {
         self.change(|manual| manual.now = now);
     }
 
-    fn change(&self, change: impl FnOnce(&mut Manual)) {
+    fn change<T>(&self, change: impl FnOnce(&mut Manual) -> T) -> T {
         let mut manual = lock(&self.state);
-        change(&mut manual);
+        let output = change(&mut manual);
         let wakers = std::mem::take(&mut manual.wakers);
         drop(manual);
         wakers.into_iter().for_each(wake);
+        output
     }
 }
 
@@ -247,4 +258,22 @@ pub(crate) fn wall(time: SystemTime) -> u64 {
 
 pub(crate) fn time(wall: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_nanos(wall)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+
+    #[test]
+    fn a_time_that_no_type_has_leaves_the_clock_alone() {
+        let start = UNIX_EPOCH + Duration::from_secs(1);
+        let clock = ManualClock::new(start);
+        clock.advance(Duration::from_secs(1));
+        let too_late = AssertUnwindSafe(|| clock.advance(Duration::MAX));
+        assert!(catch_unwind(too_late).is_err());
+        assert_eq!(clock.elapsed(), Duration::from_secs(1));
+        assert_eq!(clock.now(), start + Duration::from_secs(1));
+    }
 }

@@ -293,7 +293,8 @@ impl Unique {
     }
 
     /// The key is taken for this period after the submission, whatever the job's state; no longer,
-    /// even if it has not ended. A job that retention has forgotten takes no key.
+    /// even if it has not ended. A job that retention has forgotten takes no key. The period is
+    /// measured [on the watch](crate::Clock).
     #[must_use]
     pub fn within(mut self, period: Duration) -> Self {
         self.within = Some(period);

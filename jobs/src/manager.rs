@@ -292,6 +292,9 @@ impl JobManager {
     /// Runs a job again that has failed, timed out or was cancelled. A job that waits for its next
     /// attempt runs at once. The count of attempts goes on.
     ///
+    /// A job that was cancelled while it waited [for others](crate::Job::after) waits for those of
+    /// them that have not ended. Another one that has ended without a value does not hold it.
+    ///
     /// A handle that has not taken the error yet gives the result of this attempt. A
     /// [`Batch`](crate::Batch) waits for the job once more, unless all of its jobs had ended. If
     /// the job is a schedule's run, that run counts as running again.

@@ -16,7 +16,7 @@ use crate::{DEFAULT_CLASS, snapshot::Counts};
 /// The smaller rank goes first. The second number distinguishes jobs, in the order of submission.
 /// The third is the job's round, as a job that is cancelled and run again leaves its old entry
 /// behind.
-type Rank = (i64, u64, u32);
+pub(crate) type Rank = (i64, u64, u32);
 
 /// A job in its round: see [`Rank`].
 type Entry = (u64, u32);
@@ -173,9 +173,29 @@ impl Queue {
         }
     }
 
+    /// Puts a job back that was [taken](Self::pop) and not started. It keeps its place in line.
+    pub(crate) fn put_back(
+        &mut self,
+        class: u32,
+        key: Option<&Arc<str>>,
+        priority: i8,
+        rank: Rank,
+    ) {
+        let class = &mut self.classes[class as usize];
+        match key {
+            None => class.line.put_back(priority, rank),
+            Some(key) => {
+                let keyed = class.keyed.get_or_insert_default();
+                let line = keyed.lines.entry(key.clone()).or_default();
+                line.line.put_back(priority, rank);
+                keyed.settle(key, class.limit_per_key);
+            }
+        }
+    }
+
     /// Takes the next job that may run, if any. The job may have been cancelled since its entry
     /// was pushed, and may be in another round.
-    pub(crate) fn pop(&mut self) -> Option<Entry> {
+    pub(crate) fn pop(&mut self) -> Option<Rank> {
         let next = |class: &Class| class.first().map(|(rank, _)| rank);
         let best = match &mut *self.classes {
             // The usual case: no rank is compared.
@@ -344,6 +364,17 @@ impl Line {
         }
     }
 
+    /// Each level is in the order of its ranks.
+    fn put_back(&mut self, priority: i8, rank: Rank) {
+        match self.levels.iter_mut().find(|(of, _)| *of == priority) {
+            Some((_, level)) => {
+                let at = level.partition_point(|other| *other < rank);
+                level.insert(at, rank);
+            }
+            None => self.push(priority, rank),
+        }
+    }
+
     fn is_without_negatives(&self) -> bool {
         let mut levels = self.levels.iter();
         levels.all(|(priority, level)| *priority >= 0 || level.is_empty())
@@ -359,7 +390,7 @@ impl Line {
         }
     }
 
-    fn pop(&mut self) -> Option<Entry> {
+    fn pop(&mut self) -> Option<Rank> {
         let level = match &mut *self.levels {
             [(_, only)] => only,
             levels => {
@@ -370,12 +401,12 @@ impl Line {
                     .1
             }
         };
-        let (_, number, round) = level.pop_front()?;
+        let rank = level.pop_front()?;
         // Returns the memory of a burst once it is over.
         if level.is_empty() && level.capacity() > 1024 {
             *level = VecDeque::new();
         }
-        Some((number, round))
+        Some(rank)
     }
 
     fn retain(&mut self, waits: &impl Fn(Entry) -> bool) {

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
-
 /// How often a job is tried, and how long it waits in between: longer each time, with jitter,
 /// so that many jobs that failed together do not come back together.
 ///
@@ -101,14 +99,17 @@ impl Retry {
     /// How long to wait after that attempt has failed; the first one is 1.
     #[must_use]
     pub fn after(&self, attempt: u32) -> Duration {
-        let builder = ExponentialBuilder::new()
-            .with_min_delay(self.first.min(self.longest))
-            .with_max_delay(self.longest)
-            .with_factor(self.factor)
-            .without_max_times();
-        // 64 doublings of a nanosecond are centuries: longer pauses have no use.
-        let nth = attempt.saturating_sub(1).min(64) as usize;
-        let pause = builder.build().nth(nth).unwrap_or(self.longest);
+        let growth = f64::from(self.factor).powf(f64::from(attempt.saturating_sub(1)));
+        // The growth may be infinite; and infinitely many times nothing is no number.
+        let pause = if self.first.is_zero() {
+            Duration::ZERO
+        } else if growth == 1.0 {
+            self.first
+        } else {
+            let seconds = self.first.as_secs_f64() * growth;
+            Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+        };
+        let pause = pause.min(self.longest);
         if self.jitter {
             pause.saturating_add(pause.mul_f64(fastrand::f64()))
         } else {
@@ -153,6 +154,14 @@ mod tests {
             [1, 2, 3].map(|attempt| retry.after(attempt).as_secs()),
             [1, 2, 4]
         );
+        // However slowly, they grow to the longest one.
+        let day = Duration::from_secs(86_400);
+        let slow = retry.clone().factor(1.1).longest(day);
+        assert!(slow.after(65) < slow.after(66));
+        assert_eq!(slow.after(200), day);
+        // A pause that is none stays so.
+        let none = retry.clone().pause(Duration::ZERO).factor(f32::INFINITY);
+        assert_eq!(none.after(3), Duration::ZERO);
         // A factor below 1, or none, is 1.
         for factor in [0.5, -1.0, f32::NAN] {
             assert_eq!(retry.clone().factor(factor).after(5).as_secs(), 1);

@@ -9,7 +9,12 @@ use fourway_core::cancel::Reason;
 
 use super::{Store, effects::Effects, record::Asked};
 use crate::{
-    JobId, JobState, body::Failure, clock::Now, event::EventKind, line, queue::Class,
+    JobId, JobState,
+    body::{Failure, Place},
+    clock::Now,
+    event::EventKind,
+    line,
+    queue::Class,
     snapshot::Counts,
 };
 
@@ -111,7 +116,8 @@ impl Store {
             .collect()
     }
 
-    /// Queues a job once more that has ended without a value.
+    /// Queues a job once more that has ended without a value; or schedules it, if jobs have not ended
+    /// yet after which it is to run.
     pub(crate) fn retry(
         &mut self,
         id: JobId,
@@ -157,11 +163,19 @@ impl Store {
             self.unique.insert(key, number);
         }
         self.note_gone(number);
+        let mut waits = false;
         if let Some(record) = self.get(number) {
             fx.gone.extend(record.slot().reopen(round));
+            waits = !record.extra().waits_for.is_empty();
         }
-        self.change(number, JobState::Queued, now, fx);
-        self.enqueue(number, now, fx);
+        if waits {
+            // It was cancelled while it waited for others. The last of them to end queues it: only
+            // a scheduled job is told of that.
+            self.change(number, JobState::Scheduled, now, fx);
+        } else {
+            self.change(number, JobState::Queued, now, fx);
+            self.enqueue(number, now, fx);
+        }
         Ok(())
     }
 
@@ -170,13 +184,53 @@ impl Store {
             None => {
                 self.paused = true;
                 self.close_inbox();
+                self.put_back(None);
             }
             Some(class) => {
                 let class = self.queue.class(class);
                 self.queue.at(class).paused = true;
+                if self.put_back(Some(class)) {
+                    // Jobs of other classes have the room.
+                    self.resume_workers(fx);
+                }
             }
         }
         self.call_idle(fx);
+    }
+
+    /// Puts assigned jobs back in line, of a class or all: no worker has started them, and a pause
+    /// holds them. `true` if there were any.
+    ///
+    /// They are not left where they are until the end of the pause: they would take room from the
+    /// other classes.
+    fn put_back(&mut self, class: Option<u32>) -> bool {
+        let mut any = false;
+        for place in [Place::Task, Place::Pool] {
+            let mut assigned = std::mem::take(&mut self.assigned[place as usize]);
+            assigned.retain(|rank| {
+                let (_, number, round) = *rank;
+                let Some(record) = self.records.get_mut(number) else {
+                    return false;
+                };
+                if !record.is_assigned || record.round() != round {
+                    // Cancelled meanwhile.
+                    return false;
+                }
+                if class.is_some_and(|class| class != record.class) {
+                    return true;
+                }
+                record.is_assigned = false;
+                any = true;
+                self.running -= 1;
+                let key = record.key();
+                self.queue.ended(record.class, key);
+                self.queue
+                    .put_back(record.class, key, record.priority, *rank);
+                false
+            });
+            self.assigned[place as usize] = assigned;
+        }
+        any
     }
 
     pub(crate) fn resume(&mut self, class: Option<&str>, fx: &mut Effects) {

@@ -26,6 +26,13 @@ impl Store {
     pub(super) fn note_gone(&mut self, number: u64) {
         *self.gone.entry(number).or_default() += 1;
         self.gone_entries += 1;
+        // Entries leave at the front. One job there that is kept for long must not keep all of those
+        // that were forgotten after it.
+        if self.gone_entries > 64 && self.gone_entries > self.finished.len() / 2 {
+            let mut finished = std::mem::take(&mut self.finished);
+            finished.retain(|(number, _)| !self.is_gone(*number));
+            self.finished = finished;
+        }
     }
 
     /// Is the first entry of that job no longer valid? It is then taken out.
@@ -78,5 +85,41 @@ impl Store {
         self.note_gone(number);
         self.remove(number, fx);
         Some(true)
+    }
+}
+
+#[cfg(all(test, not(fourway_shuttle), not(fourway_loom)))]
+mod tests {
+    use std::time::Duration;
+
+    use fourway_core::Call;
+    use fourway_testing::any;
+
+    use crate::{Job, JobContext, JobManager};
+
+    #[test]
+    fn nothing_stays_of_what_was_forgotten_after_a_job_that_is_kept() {
+        let rt = any();
+        let keeping = JobManager::builder(&rt).keep(10_000, Duration::MAX);
+        let jobs = keeping.build();
+        let kept = jobs.submit(|| Err::<(), _>("broken")).unwrap().id();
+        jobs.wait(kept).wait().unwrap();
+        let fails = || Job::blocking(|_: JobContext| Err::<(), _>("broken"));
+        let again = jobs.submit(fails()).unwrap().id();
+        for _ in 0..1000 {
+            let job = jobs.submit(|| ()).unwrap().id();
+            jobs.wait(job).wait().unwrap();
+            assert_eq!(jobs.forget(job), Ok(true));
+            // An entry of each end, of which the last one holds.
+            jobs.wait(again).wait().unwrap();
+            jobs.retry(again).unwrap();
+        }
+        jobs.wait(again).wait().unwrap();
+        let store = jobs.shared().lock();
+        let entries = store.finished.len();
+        assert!(entries <= 130, "{entries} entries of 2 jobs");
+        assert_eq!(entries - store.gone_entries, 2);
+        drop(store);
+        assert!(jobs.status(kept).is_ok() && jobs.status(again).is_ok());
     }
 }

@@ -61,6 +61,7 @@ impl Store {
             if let Some(parent) = options.more.and_then(|more| more.parent) {
                 fx.gone.push(Box::new(parent));
             }
+            self.call_for_room(fx);
             return Ok((found.0, Some(found.1)));
         }
         let beyond_limit = options.more.as_ref().is_some_and(|more| more.beyond_limit);
@@ -74,11 +75,13 @@ impl Store {
                 match self.known(*id).map(|record| record.state) {
                     None => {
                         let refusal = Refusal::UnknownDependency(*id);
+                        self.call_for_room(fx);
                         return Err(Refused::new(refusal, record, options));
                     }
                     Some(JobState::Completed) => {}
                     Some(state) if state.is_finished() => {
                         let refusal = Refusal::FailedDependency(*id, state);
+                        self.call_for_room(fx);
                         return Err(Refused::new(refusal, record, options));
                     }
                     Some(_) => {
@@ -110,6 +113,7 @@ impl Store {
                 name: more.name,
                 key: more.key,
                 unique: more.unique,
+                submitted: now.watch,
                 labels: more.labels,
                 timeout: more.timeout,
                 retry: more.retry,
@@ -166,7 +170,8 @@ impl Store {
             return None;
         }
         if let Some(within) = unique.within {
-            if now.wall.saturating_sub(wall(record.id.submitted_at())) >= nanos(within) {
+            let submitted = record.extra.as_ref().map_or(0, |extra| extra.submitted);
+            if now.watch.saturating_sub(submitted) >= nanos(within) {
                 return None;
             }
         }
@@ -203,7 +208,8 @@ impl Store {
         (self.settings.queue_limit as u64).saturating_sub(waiting)
     }
 
-    /// Wakes as many as there is room for.
+    /// Wakes as many as there is room for. Also called where a job takes no room: its submitter may
+    /// have been woken for it, and nobody else was.
     pub(super) fn call_for_room(&mut self, fx: &mut Effects) {
         if !self.room.is_empty() {
             for _ in 0..self.room_left() {

@@ -36,7 +36,7 @@ use crate::{
     event::{Event, EventKind, Ring},
     inbox::{Block, Inbox},
     line::Line,
-    queue::Queue,
+    queue::{Queue, Rank},
     snapshot::Counts,
 };
 
@@ -67,9 +67,10 @@ pub(crate) struct Store {
     running: usize,
     counts: Counts,
     ended: Counts,
-    /// Jobs that a worker of the other place has started, and that wait for a worker of their own
-    /// place.
-    assigned: [VecDeque<u64>; 2],
+    /// Jobs that a worker of the other place has taken from the queue, and that wait for a worker of
+    /// their own place. Until that starts them they are in state queued, and count among the running
+    /// ones of their limits.
+    assigned: [VecDeque<Rank>; 2],
     /// Dispatchers: tasks that start jobs and poll them for the first time.
     dispatchers: usize,
     /// Closures that are on their way to the pool, to take jobs there.

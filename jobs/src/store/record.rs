@@ -52,6 +52,9 @@ pub(super) struct Extra {
     pub(super) name: Option<std::borrow::Cow<'static, str>>,
     pub(super) key: Option<Arc<str>>,
     pub(super) unique: Option<Unique>,
+    /// When it was submitted, on the watch: the clock on the wall, and with it the job's id, may be
+    /// set forward or back.
+    pub(super) submitted: u64,
     pub(super) labels: Vec<(String, String)>,
     pub(super) timeout: Option<Duration>,
     pub(super) retry: Option<Retry>,

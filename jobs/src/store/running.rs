@@ -59,7 +59,7 @@ impl Store {
         fx: &mut Effects,
     ) -> Option<Started> {
         loop {
-            if let Some(number) = self.assigned[place as usize].pop_front() {
+            if let Some((_, number, _)) = self.assigned[place as usize].pop_front() {
                 match self.get(number) {
                     Some(record) if record.is_assigned => record.is_assigned = false,
                     // Cancelled meanwhile; the cancellation gave back its room.
@@ -70,9 +70,10 @@ impl Store {
             if self.paused || self.running >= self.settings.concurrency {
                 break;
             }
-            let Some((number, round)) = self.queue.pop() else {
+            let Some(rank) = self.queue.pop() else {
                 break;
             };
+            let (_, number, round) = rank;
             let record = self.records.get_mut(number);
             let Some(record) = record.filter(|record| record.is_in_line(round)) else {
                 self.stale = self.stale.saturating_sub(1);
@@ -92,7 +93,7 @@ impl Store {
             if let Some(record) = self.get(number) {
                 record.is_assigned = true;
             }
-            self.assigned[of as usize].push_back(number);
+            self.assigned[of as usize].push_back(rank);
             match of {
                 // One runner for each closure, so that as many closures run at a time as the limit
                 // allows.

@@ -9,7 +9,7 @@ use fourway_core::{AnyRuntime, BlockOn, Call, Shutdown};
 use fourway_jobs::{CancelOutcome, Job, JobContext, JobHandle, JobManager, JobState};
 use fourway_testing::{AGES, Counter, Gate, any, each, eventually, poll_once, run};
 
-use super::manager;
+use super::{manager, soon};
 
 #[test]
 fn jobs_run_after_those_that_they_depend_on() {
@@ -34,6 +34,55 @@ fn jobs_run_after_those_that_they_depend_on() {
         assert!(waits.wait().unwrap_err().message().contains("failed"));
         let late = jobs.submit(Job::new(|| ()).after([fails.id()]));
         assert!(late.unwrap_err().is_dependency());
+    });
+}
+
+#[test]
+fn a_job_that_is_tried_again_still_waits_for_others() {
+    each(|rt| {
+        let jobs = manager(&rt);
+        let gate = Gate::default();
+        let pass = |gate: &Gate| {
+            let gate = gate.clone();
+            jobs.submit(async move { gate.pass().await }).unwrap()
+        };
+        let first = pass(&gate);
+        let fails = || {
+            let job = Job::blocking(|job: JobContext| match job.attempt() {
+                1 => Err("it fails first"),
+                attempt => Ok(attempt),
+            });
+            job.retry(soon(2))
+        };
+        let second = jobs.submit(fails().after([first.id()])).unwrap();
+        second.cancel();
+        jobs.retry(second.id()).unwrap();
+        let status = second.status().unwrap();
+        assert_eq!(status.state, JobState::Scheduled);
+        assert_eq!(status.waits_for, [first.id()]);
+        gate.open();
+        // Both attempts come after the first job.
+        assert_eq!(second.wait().unwrap(), 2);
+
+        // Whoever has failed does not hold it; whoever has not ended does.
+        let gate = Gate::default();
+        let (first, broken) = (pass(&gate), Gate::default());
+        let wait = broken.clone();
+        let broken_job = async move {
+            wait.pass().await;
+            Err::<(), _>("broken")
+        };
+        let other = jobs.submit(broken_job).unwrap();
+        let after = [first.id(), other.id()];
+        let second = jobs.submit(fails().after(after)).unwrap();
+        broken.open();
+        jobs.wait(second.id()).wait().unwrap();
+        assert_eq!(second.state(), Some(JobState::Cancelled));
+        jobs.retry(second.id()).unwrap();
+        assert_eq!(second.status().unwrap().waits_for, [first.id()]);
+        gate.open();
+        jobs.wait(second.id()).wait().unwrap();
+        assert_eq!(jobs.result::<u32>(second.id()).unwrap(), 2);
     });
 }
 

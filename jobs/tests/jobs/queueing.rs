@@ -6,9 +6,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use fourway_core::{Call, yield_now};
+use fourway_core::{Call, Offload, yield_now};
 use fourway_jobs::{Job, JobContext, JobManager, JobState, ManualClock};
-use fourway_testing::{Counter, Gate, each, poll_once, run};
+use fourway_std_thread::StdThread;
+use fourway_testing::{Counter, Gate, each, eventually, poll_once, run};
 
 use super::manager;
 
@@ -164,6 +165,91 @@ fn room_that_its_first_waiter_gives_up_is_the_nexts() {
         jobs.resume(None);
         assert_eq!(third.unwrap().wait().unwrap(), 2);
     });
+}
+
+/// Two are woken for two places. The second finds its key taken, and needs none.
+#[test]
+fn room_that_its_waiter_does_not_need_is_the_nexts() {
+    each(|rt| {
+        let jobs = JobManager::builder(&rt).queue_limit(2).build();
+        jobs.pause(None);
+        let full = [1, 2].map(|n| jobs.submit(move || n).unwrap());
+        let keyed = || {
+            let job = Job::new(|| 3).unique("key");
+            Box::pin(jobs.submit_when_free(job).into_future())
+        };
+        let (mut first, mut same) = (keyed(), keyed());
+        let mut last = Box::pin(jobs.submit_when_free(|| 4).into_future());
+        let last = run(&rt, async {
+            assert!(poll_once(first.as_mut()).await.is_pending());
+            assert!(poll_once(same.as_mut()).await.is_pending());
+            assert!(poll_once(last.as_mut()).await.is_pending());
+            full.iter().for_each(|job| {
+                job.cancel();
+            });
+            let first = first.await.unwrap();
+            assert_eq!(same.await.unwrap().id(), first.id());
+            last.await
+        });
+        jobs.resume(None);
+        assert_eq!(last.unwrap().wait().unwrap(), 4);
+    });
+}
+
+/// Also of a job that has left the queue, if no thread of the pool was there for it.
+#[test]
+fn a_pause_holds_each_job_that_has_not_started() {
+    let rt = StdThread::builder().offload_limit(1).build().unwrap();
+    for class in [None, Some("slow")] {
+        let jobs = JobManager::builder(&rt).concurrency(16).build();
+        jobs.pause(None);
+        let (gate, order) = (Gate::default(), Arc::<Mutex<Vec<u32>>>::default());
+        let closures: Vec<_> = (0..6)
+            .map(|n| {
+                let (gate, order) = (gate.clone(), order.clone());
+                let job = Job::new(move || {
+                    order.lock().unwrap().push(n);
+                    gate.wait();
+                });
+                let job = jobs
+                    .submit(job.class("slow").key((n % 2).to_string()))
+                    .unwrap();
+                // A worker for futures takes the closure, too.
+                (job, jobs.submit(async {}).unwrap())
+            })
+            .collect();
+        jobs.resume(None);
+        let (closures, futures): (Vec<_>, Vec<_>) = closures.into_iter().unzip();
+        for job in futures {
+            job.wait().unwrap();
+        }
+        eventually("the first one runs", || order.lock().unwrap().len() == 1);
+        let first = order.lock().unwrap()[0];
+        jobs.pause(class);
+        assert_eq!(jobs.overview().counts.queued, 5);
+        gate.open();
+        jobs.wait(closures[first as usize].id()).wait().unwrap();
+        // They come to the pool after whoever had been called for the closures.
+        for _ in 0..10 {
+            run(&rt, rt.offload(|| ())).unwrap();
+        }
+        assert_eq!(*order.lock().unwrap(), [first]);
+        if class.is_some() {
+            // They hold no room that others may use.
+            let others: Vec<_> = (0..16).map(|_| jobs.submit(|| ()).unwrap()).collect();
+            for job in others {
+                job.wait().unwrap();
+            }
+        }
+        jobs.resume(class);
+        for job in closures {
+            job.wait().unwrap();
+        }
+        // In their order, as if they had never left the queue.
+        let order = order.lock().unwrap().clone();
+        let rest: Vec<_> = (0..6).filter(|n| *n != first).collect();
+        assert_eq!(order[1..], rest);
+    }
 }
 
 #[test]

@@ -4,11 +4,11 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Wake, Waker},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use fourway_core::Call;
-use fourway_jobs::{Job, JobContext, JobHandle, Unique};
+use fourway_jobs::{Job, JobContext, JobHandle, JobManager, ManualClock, Unique};
 use fourway_testing::{Counter, each, eventually};
 
 use super::manager;
@@ -79,6 +79,50 @@ impl Wake for Counts {
     fn wake(self: Arc<Self>) {
         self.0.add();
     }
+}
+
+/// By the watch: it does not matter what the clock on the wall showed meanwhile.
+#[test]
+fn a_key_is_taken_for_its_period_whatever_the_wall_clock_does() {
+    each(|rt| {
+        let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let year = Duration::from_secs(365 * 86_400);
+        let clock = ManualClock::new(start);
+        let jobs = JobManager::builder(&rt).clock(clock.clone()).build();
+        // So that somebody looks at the clock.
+        let _later = jobs.submit(Job::new(|| ()).delay(year * 100)).unwrap();
+        let is_set = |to: SystemTime| {
+            clock.set(to);
+            eventually("the manager has seen the clock", || {
+                let probe = jobs.submit(|| ()).unwrap();
+                let status = jobs.wait(probe.id()).wait().unwrap();
+                let started = status.started_at.unwrap();
+                let apart = started
+                    .duration_since(to)
+                    .or_else(|_| to.duration_since(started));
+                apart.unwrap() < Duration::from_secs(60)
+            });
+        };
+        let second = Duration::from_secs(1);
+        let submit = || {
+            let unique = Unique::key("key").within(second);
+            let job = jobs.submit(Job::new(|| ()).unique(unique)).unwrap();
+            jobs.wait(job.id()).wait().unwrap();
+            job.was_there()
+        };
+        is_set(start + year);
+        assert!(!submit());
+        is_set(start);
+        assert!(submit());
+        for _ in 0..2 {
+            clock.advance(second);
+            assert!(!submit());
+            assert!(submit());
+        }
+        // Forward, as well.
+        is_set(start + year);
+        assert!(submit());
+    });
 }
 
 #[test]

@@ -250,7 +250,11 @@ impl Model {
             return false;
         }
         self.jobs[job].due = None;
-        self.queue(job);
+        if self.jobs[job].waits_for.is_empty() {
+            self.queue(job);
+        } else {
+            self.set(job, Scheduled);
+        }
         true
     }
 
