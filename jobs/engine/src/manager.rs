@@ -222,12 +222,13 @@ impl KindManager {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the call drops the worker.
+    /// Dropping the call drops the worker, also before its first poll. The schedules may go on then.
     pub fn drain(&self, timeout: Duration) -> BoxCall<WorkerReport> {
         let working = self.worker.clone();
+        // Taken now: the call has it even before its first poll.
+        let worker = working.lock().take();
         let call = self.worker.runtime.call_with(async move || {
             working.schedules.close().await;
-            let worker = working.lock().take();
             match worker {
                 Some(worker) => worker.drain(timeout).await,
                 None => WorkerReport::default(),

@@ -51,6 +51,9 @@ pub struct KindSchedules {
     clock: JobManager,
 }
 
+/// How long a poll of an engine may take.
+const POLL: Duration = Duration::from_secs(30);
+
 impl KindSchedules {
     /// Schedules whose jobs that client submits, by the system's clock.
     #[must_use]
@@ -134,14 +137,19 @@ impl KindSchedules {
     /// for another try, is abandoned: the engine may have it or not, and another process with the
     /// same schedule submits it. Closing twice has no effect.
     ///
+    /// The call waits for runs that another thread is submitting at this moment, which takes as long
+    /// as the engine is polled once. It waits for half a minute at most: for an engine that blocks.
+    ///
     /// # Cancel safety
     ///
     /// A call that is dropped may have ended them.
     pub fn close(&self) -> BoxCall<()> {
         let clock = self.clock.clone();
         let call = self.client.runtime().call_with(async move || {
-            // This ends only the local waits for runs: the runs themselves belong to the engine.
-            clock.drain_with(Duration::ZERO, Duration::ZERO).await;
+            // This ends only the local waits for runs: the runs themselves belong to the engine. The
+            // futures are dropped at once, except one that is being polled: it may submit its run in
+            // this poll, which has to come before the end of this call.
+            clock.drain_with(Duration::ZERO, POLL).await;
         });
         call.boxed()
     }

@@ -4,7 +4,9 @@ mod alive;
 
 use std::{
     collections::HashMap,
-    fmt, process,
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    process,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -13,12 +15,14 @@ use event_listener::Event;
 use fourway_core::{
     AnyRuntime, BoxCall, Call, Runtime, Spawner, Timer,
     cancel::{CancellationToken, Reason},
+    implement::discard,
 };
 use fourway_jobs::JobId;
+use futures_lite::FutureExt;
 
 use crate::{
-    Engine, EngineError, Fetch, Handlers, KindContext, Lease, Leased, Settled, Verdict,
-    handlers::Ran,
+    Engine, EngineError, EngineFuture, Fetch, Handlers, KindContext, Lease, Leased, Settled,
+    Verdict, handlers::Ran,
 };
 
 /// Fetches jobs of named kinds from an engine, and runs them on a runtime.
@@ -210,7 +214,10 @@ impl WorkerBuilder {
     }
 
     /// Called with each error of the engine, on one of the worker's tasks: it must not block.
-    /// The worker tries again by itself.
+    /// The worker tries again by itself. The panic hook reports a panic of `f`; no job is affected,
+    /// and `f` is called with the next error.
+    ///
+    /// An engine that panics is reported as an [internal](EngineError::is_internal) error.
     pub fn on_error(mut self, f: impl Fn(&EngineError) + Send + Sync + 'static) -> Self {
         self.on_error = Some(Box::new(f));
         self
@@ -325,7 +332,27 @@ impl Shared {
     fn trouble(&self, error: &EngineError) {
         self.state().trouble = Some(error.to_string());
         if let Some(on_error) = &self.on_error {
-            on_error(error);
+            // A panic would end the task that met the error, and with the heartbeats' task the lease
+            // of each job.
+            if let Err(shown) = catch_unwind(AssertUnwindSafe(|| on_error(error))) {
+                discard(shown);
+            }
+        }
+    }
+
+    /// The engine's answer. A panic of the engine is an error, and ends no task of the worker.
+    async fn asked<T>(
+        &self,
+        ask: impl FnOnce(&dyn Engine) -> EngineFuture<T>,
+    ) -> Result<T, EngineError> {
+        // It may panic in the call, and in each poll.
+        let answer = async { ask(&*self.engine).await };
+        match AssertUnwindSafe(answer).catch_unwind().await {
+            Ok(answer) => answer,
+            Err(shown) => {
+                discard(shown);
+                Err(EngineError::panicked())
+            }
         }
     }
 
@@ -388,7 +415,7 @@ impl Fetching {
                 .patience(shared.patience);
             // Not dropped on `stop`: fetched jobs would wait for their leases to run out. It is
             // dropped only with the worker.
-            let fetch = shared.engine.fetch(fetch);
+            let fetch = shared.asked(|engine| engine.fetch(fetch));
             let asked = shared.runtime.now();
             match shared.kill.run_until_cancelled(fetch).await {
                 Ok(Ok(jobs)) => {
@@ -562,8 +589,8 @@ impl Holding {
         let shared = &self.shared;
         let mut errors = 0;
         loop {
-            let settle = shared.engine.settle(vec![(self.lease, verdict.clone())]);
-            match settle.await {
+            let verdicts = vec![(self.lease, verdict.clone())];
+            match shared.asked(|engine| engine.settle(verdicts)).await {
                 Ok(settled) => {
                     shared.heard();
                     return settled.first().copied();

@@ -1,22 +1,25 @@
 //! A worker whose engine refuses its messages, or does not receive them.
 
 use std::{
+    collections::HashSet,
     fmt,
     future::{pending, ready},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use fourway_core::{AnyRuntime, Call};
+use fourway_jobs::ManualClock;
 use fourway_jobs_engine::{
     Beat, BoxError, CancelAnswer, Capabilities, Counts, Engine, EngineError, EngineFuture, Fetch,
-    Filter, Handlers, Held, JobClient, JobId, JobKind, JobState, KindJob, Lease, Leased,
-    MemoryEngine, NewJob, Page, Record, Settled, Submitted, Verdict, Worker,
+    Filter, Handlers, Held, JobClient, JobId, JobKind, JobState, KindJob, KindManager,
+    KindSchedules, Lease, Leased, MemoryEngine, NewJob, Page, Record, Schedule, Settled, Submitted,
+    Verdict, Worker,
 };
-use fourway_testing::{AGES, Counter, Gate, eventually, run};
+use fourway_testing::{AGES, Counter, Gate, any, eventually, panic_quietly, poll_once, run};
 
 fourway_testing::on_every_runtime!(erased
     an_output_that_is_refused_ends_its_job_once
@@ -30,6 +33,9 @@ fourway_testing::on_every_runtime!(erased
     a_job_whose_submission_got_no_answer_is_submitted_again
     a_worker_without_handlers_fetches_nothing
     an_engine_that_answers_at_once_is_not_asked_all_the_time
+    a_callback_that_panics_ends_no_task_of_the_worker
+    an_engine_that_panics_ends_no_task_of_the_worker
+    a_drain_that_is_dropped_at_once_drops_the_worker
 );
 
 struct Work;
@@ -64,6 +70,12 @@ struct Fussy {
     harm: Arc<Mutex<Option<EngineError>>>,
     /// How often this error was given.
     harmed: Counter,
+    /// It panics once in each of these requests.
+    panics: Arc<Mutex<HashSet<&'static str>>>,
+    /// A submission blocks its thread there.
+    gate: Option<Gate>,
+    /// Submissions that have come, and that have ended.
+    submissions: [Counter; 2],
 }
 
 impl Fussy {
@@ -80,6 +92,16 @@ impl Fussy {
             refused: Counter::default(),
             harm: Arc::default(),
             harmed: Counter::default(),
+            panics: Arc::default(),
+            gate: None,
+            submissions: Default::default(),
+        }
+    }
+
+    fn may_panic(&self, request: &'static str) {
+        let panics = self.panics.lock().unwrap().remove(request);
+        if panics {
+            panic_quietly(request);
         }
     }
 
@@ -110,6 +132,12 @@ impl Engine for Fussy {
     fn submit(&self, jobs: Vec<NewJob>) -> EngineFuture<Vec<Submitted>> {
         let this = self.clone();
         Box::pin(async move {
+            let [come, ended] = &this.submissions;
+            let _ended = ended.on_drop();
+            come.add();
+            if let Some(gate) = &this.gate {
+                gate.wait();
+            }
             let submitted = this.inner.submit(jobs).await;
             if this.mute.swap(false, Ordering::SeqCst) {
                 return Err(EngineError::unavailable("the answer was lost"));
@@ -144,6 +172,7 @@ impl Engine for Fussy {
 
     fn fetch(&self, fetch: Fetch) -> EngineFuture<Vec<Leased>> {
         self.fetches.add();
+        self.may_panic("fetch");
         if self.impatient {
             return Box::pin(ready(Ok(Vec::new())));
         }
@@ -153,6 +182,7 @@ impl Engine for Fussy {
     fn heartbeat(&self, beats: Vec<Beat>, lease: Duration) -> EngineFuture<Vec<Held>> {
         let this = self.clone();
         Box::pin(async move {
+            this.may_panic("heartbeat");
             let mut news = beats.iter().filter_map(|beat| beat.progress.as_ref());
             // One heartbeat at a time: the lost heartbeat clears the flag.
             if this.deaf.load(Ordering::SeqCst) && news.clone().next().is_some() {
@@ -171,6 +201,7 @@ impl Engine for Fussy {
     fn settle(&self, verdicts: Vec<(Lease, Verdict)>) -> EngineFuture<Vec<Settled>> {
         let this = self.clone();
         Box::pin(async move {
+            this.may_panic("settle");
             let harm = this.harm.lock().unwrap().clone();
             if let Some(error) = harm {
                 this.harmed.add();
@@ -190,6 +221,7 @@ impl Engine for Fussy {
 
     fn maintain(&self) -> EngineFuture<()> {
         self.maintained.add();
+        self.may_panic("maintain");
         if self.slow {
             return Box::pin(pending());
         }
@@ -407,4 +439,124 @@ fn an_engine_that_answers_at_once_is_not_asked_all_the_time(rt: AnyRuntime) {
         let report = run(&rt, worker.drain(AGES));
         assert!(report.left.is_empty());
     }
+}
+
+/// A job that waits at a gate, and how often it ran.
+fn gated(gate: &Gate) -> (Handlers, Counter) {
+    let (gate, ran) = (gate.clone(), Counter::default());
+    let count = ran.clone();
+    let handlers = Handlers::new().on(Work, move |job, text: String| {
+        count.add();
+        job.message("half");
+        let gate = gate.clone();
+        async move {
+            gate.pass().await;
+            Ok::<_, BoxError>(text)
+        }
+    });
+    (handlers, ran)
+}
+
+fn a_callback_that_panics_ends_no_task_of_the_worker(rt: AnyRuntime) {
+    let engine = Fussy::new(&rt);
+    let client = engine.client(&rt);
+    engine.deaf.store(true, Ordering::SeqCst);
+    let (gate, told) = (Gate::default(), Counter::default());
+    let (handlers, ran) = gated(&gate);
+    let tell = told.clone();
+    let worker = Worker::builder(&rt, Arc::new(engine.clone()))
+        .handlers(handlers)
+        .heartbeat(Duration::from_millis(5))
+        .on_error(move |_| {
+            tell.add();
+            panic_quietly("the callback panics");
+        })
+        .start();
+    let job = client.submit(Work, "kept".to_owned()).wait().unwrap();
+    // The heartbeats go on.
+    eventually("the callback has panicked", || told.get() >= 1);
+    let beats = engine.beats.get();
+    eventually("heartbeats go on", || engine.beats.get() >= beats + 3);
+    // The verdict is kept.
+    *engine.harm.lock().unwrap() = Some(EngineError::unavailable("for a moment"));
+    gate.open();
+    eventually("it is told more than once", || engine.harmed.get() >= 2);
+    *engine.harm.lock().unwrap() = None;
+    assert_eq!(run(&rt, job.output()).unwrap(), "kept");
+    assert_eq!(ran.get(), 1);
+    run(&rt, worker.drain(AGES));
+}
+
+fn an_engine_that_panics_ends_no_task_of_the_worker(rt: AnyRuntime) {
+    let engine = Fussy::new(&rt);
+    let client = engine.client(&rt);
+    let requests = ["fetch", "heartbeat", "settle", "maintain"];
+    engine.panics.lock().unwrap().extend(requests);
+    let (gate, told) = (Gate::default(), Counter::default());
+    let (handlers, ran) = gated(&gate);
+    let tell = told.clone();
+    let worker = Worker::builder(&rt, Arc::new(engine.clone()))
+        .handlers(handlers)
+        .heartbeat(Duration::from_millis(5))
+        .on_error(move |error| {
+            assert!(error.is_internal(), "{error}");
+            tell.add();
+        })
+        .start();
+    let job = client.submit(Work, "kept".to_owned()).wait().unwrap();
+    eventually("only the verdict is left to panic", || {
+        engine.panics.lock().unwrap().len() == 1
+    });
+    let (beats, maintained) = (engine.beats.get(), engine.maintained.get());
+    eventually("all goes on", || {
+        engine.beats.get() >= beats + 2 && engine.maintained.get() >= maintained + 2
+    });
+    gate.open();
+    assert_eq!(run(&rt, job.output()).unwrap(), "kept");
+    assert_eq!((ran.get(), told.get()), (1, requests.len()));
+    run(&rt, worker.drain(AGES));
+}
+
+fn a_drain_that_is_dropped_at_once_drops_the_worker(rt: AnyRuntime) {
+    let engine = Fussy::new(&rt);
+    let (handlers, _) = gated(&Gate::default());
+    let jobs = KindManager::builder(&rt)
+        .engine(Arc::new(engine.clone()))
+        .handlers(handlers)
+        .build();
+    let job = jobs.client().submit(Work, "given back".to_owned());
+    let job = job.wait().unwrap();
+    let state = || job.status().wait().unwrap().unwrap().state;
+    eventually("it runs", || state() == JobState::Running);
+    drop(jobs.drain(AGES));
+    assert!(jobs.worker_status().is_none());
+    eventually("it is given back", || state() == JobState::Queued);
+}
+
+/// The schedules are closed on one thread while another one is about to submit a run.
+#[test]
+fn no_run_is_submitted_once_its_schedules_are_closed() {
+    let rt = any();
+    let gate = Gate::default();
+    let engine = Fussy {
+        gate: Some(gate.clone()),
+        ..Fussy::new(&rt)
+    };
+    let clock = ManualClock::new(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
+    let schedules = KindSchedules::with_clock(&engine.client(&rt), clock.clone());
+    let minute = Duration::from_secs(60);
+    let make = |_| KindJob::new(Work, String::new());
+    let schedule = schedules.schedule("work", Schedule::every(minute), make);
+    let _schedule = schedule.unwrap();
+    clock.advance(minute);
+    let [come, ended] = engine.submissions.clone();
+    eventually("a run is being submitted", || come.get() == 1);
+    let mut close = Box::pin(schedules.close().into_future());
+    for _ in 0..50 {
+        assert!(run(&rt, poll_once(close.as_mut())).is_pending());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    gate.open();
+    run(&rt, close);
+    assert_eq!((come.get(), ended.get()), (1, 1));
 }

@@ -31,7 +31,7 @@ pub(super) async fn beat(shared: Arc<Shared>) {
 /// The task for maintenance. Separate from the heartbeats, which would have to wait for it.
 pub(super) async fn maintain(shared: Arc<Shared>) {
     while !is_over_within(&shared, shared.heartbeat).await {
-        let maintain = shared.engine.maintain();
+        let maintain = shared.asked(|engine| engine.maintain());
         match shared.runtime.timeout(shared.lease / 3, maintain).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => shared.trouble(&error),
@@ -123,7 +123,7 @@ async fn tell(shared: &Shared, jobs: &[(Lease, KindContext)]) -> Result<(), Engi
         })
         .collect();
     let news: Vec<_> = beats.iter().map(|beat| beat.progress.is_some()).collect();
-    let beat = shared.engine.heartbeat(beats, shared.lease);
+    let beat = shared.asked(|engine| engine.heartbeat(beats, shared.lease));
     let answers = shared.runtime.timeout(shared.lease / 4, beat).await;
     let answers = answers.unwrap_or_else(|_elapsed| {
         let error = "it did not answer to heartbeats in time";
