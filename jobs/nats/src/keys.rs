@@ -6,6 +6,8 @@
 //! owner's place. This cannot revive a forgotten job, as its key is freed before its record is
 //! removed: if there is no record and the key is still unchanged, the job never had a record.
 
+use std::collections::BTreeMap;
+
 use fourway_jobs_engine::{EngineError, JobId, Submitted, life::Life};
 
 use crate::{
@@ -16,26 +18,77 @@ use crate::{
 };
 
 impl Store {
-    /// Claims the job's key, or gives the job that has it.
-    pub(crate) async fn claim(&self, life: &Life, args: &[u8]) -> Result<Submitted, EngineError> {
+    /// Claims the keys of jobs that are submitted together, before any of them is sent; or none, if
+    /// one is refused.
+    pub(crate) async fn claim_all(
+        &self,
+        jobs: &[(Life, Vec<u8>)],
+    ) -> Result<Vec<Submitted>, EngineError> {
+        let mut answers = Vec::with_capacity(jobs.len());
+        // The keys that these jobs have claimed. None of them has a record yet: to claim its key
+        // again would send it.
+        let mut claimed: BTreeMap<String, &Life> = BTreeMap::new();
+        for (life, args) in jobs {
+            let name = name(life)?;
+            let here = name.as_ref().and_then(|name| claimed.get(name));
+            if let Some(holder) = here.filter(|holder| holder.id() != life.id()) {
+                let known = self.known(life.id()).await?;
+                answers.push(match known {
+                    Known::Job(_) => Submitted::New(life.id()),
+                    Known::Never | Known::Forgotten => Submitted::Existing(holder.id()),
+                });
+                continue;
+            }
+            match self.claim(life, name.as_deref(), args).await {
+                Ok((answer, is_claimed)) => {
+                    answers.push(answer);
+                    if let Some(name) = name.filter(|_| is_claimed) {
+                        claimed.insert(name, life);
+                    }
+                }
+                Err(error) => {
+                    // Otherwise the next submitter of a key would send the job that is refused here.
+                    // If the servers cannot be reached, nobody knows what was taken: the client
+                    // submits the same jobs again.
+                    if !error.is_unavailable() {
+                        for life in claimed.values() {
+                            if let Known::Never = self.known(life.id()).await? {
+                                self.release(life.id(), life).await?;
+                            }
+                        }
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok(answers)
+    }
+
+    /// Claims the job's key, or gives the job that has it; and whether the key was written.
+    async fn claim(
+        &self,
+        life: &Life,
+        name: Option<&str>,
+        args: &[u8],
+    ) -> Result<(Submitted, bool), EngineError> {
         let id = life.id();
-        let Some(name) = name(life)? else {
-            return Ok(Submitted::New(id));
+        let Some(name) = name else {
+            return Ok((Submitted::New(id), false));
         };
         // It may have been submitted before, and another job may have the key by now.
         if let Known::Job(_) = self.known(id).await? {
-            return Ok(Submitted::New(id));
+            return Ok((Submitted::New(id), false));
         }
         let claim = Claim { life: life.clone() };
         let claim = entry::write(&claim, args)?;
         let mut revision = 0;
         let mut tries = self.tries();
         loop {
-            match self.keys().put(&name, claim.clone(), revision).await? {
-                Written::As(_) => return Ok(Submitted::New(id)),
+            match self.keys().put(name, claim.clone(), revision).await? {
+                Written::As(_) => return Ok((Submitted::New(id), true)),
                 Written::Conflict => tries.again().await?,
             }
-            let Some(found) = self.keys().get(&name).await? else {
+            let Some(found) = self.keys().get(name).await? else {
                 revision = 0;
                 continue;
             };
@@ -46,20 +99,20 @@ impl Store {
             let (there, there_args) = entry::read::<Claim>(&bytes)?;
             let there_id = there.life.id();
             if there_id == id {
-                return Ok(Submitted::New(id));
+                return Ok((Submitted::New(id), false));
             }
             match self.known(there_id).await? {
                 Known::Job(job) => {
                     if job.entry.life.takes_key(self.now()) {
-                        return Ok(Submitted::Existing(there_id));
+                        return Ok((Submitted::Existing(there_id), false));
                     }
                 }
                 Known::Forgotten => {}
                 Known::Never => {
-                    let again = self.keys().get(&name).await?;
+                    let again = self.keys().get(name).await?;
                     if again.is_some_and(|again| again.revision == revision) {
                         self.introduce(there.life, there_args).await?;
-                        return Ok(Submitted::Existing(there_id));
+                        return Ok((Submitted::Existing(there_id), false));
                     }
                     // So that it is read again.
                     revision = 0;

@@ -314,15 +314,17 @@ impl Store {
             lane(&life.record).checked()?;
             keys::name(life)?;
         }
-        let mut submitted = Vec::with_capacity(jobs.len());
-        for some in jobs.chunks(AT_A_TIME) {
+        for (life, _) in &jobs {
+            self.lanes.ensure(&lane(&life.record)).await?;
+        }
+        let submitted = self.claim_all(&jobs).await?;
+        let new: Vec<_> = jobs.iter().zip(&submitted).collect();
+        for some in new.chunks(AT_A_TIME) {
             let mut sent = Vec::with_capacity(some.len());
-            for (life, args) in some {
-                let answer = self.claim(life, args).await?;
+            for ((life, args), answer) in some {
                 if answer.is_new() {
                     sent.push((life, args, self.send(life, args).await));
                 }
-                submitted.push(answer);
             }
             // Each record is sent once its message is taken, while others are on their way.
             let taken = sent.into_iter().map(async |(life, args, sent)| {

@@ -486,15 +486,8 @@ fn a_sweep_that_is_not_waited_for_forgets_all() {
     });
 }
 
-#[test]
-fn a_key_that_cannot_be_read_keeps_only_its_own_job() {
-    let Some(url) = nats_url() else {
-        return;
-    };
-    let rt = any();
-    let names = Names::on(url, 1);
-    let (engine, jobs) = with_ended_jobs(&rt, &names, 250);
-    let first = jobs.iter().map(|job| job.id).min().unwrap();
+/// Overwrites the key of that job with what this program cannot read.
+fn spoil_key(names: &Names, id: JobId) {
     tokio().block_on(async {
         let client = async_nats::connect(&*names.url).await.unwrap();
         let context = async_nats::jetstream::new(client);
@@ -506,14 +499,26 @@ fn a_key_that_cannot_be_read_keeps_only_its_own_job() {
             let Ok(claim) = stream.get_raw_message(at).await else {
                 continue;
             };
-            if String::from_utf8_lossy(&claim.payload).contains(&first.to_string()) {
+            if String::from_utf8_lossy(&claim.payload).contains(&id.to_string()) {
                 subject = Some(claim.subject);
             }
         }
-        let subject = subject.expect("the first job has a key");
+        let subject = subject.expect("the job has a key");
         let sent = context.publish(subject, "of a newer program".into()).await;
         sent.unwrap().await.unwrap();
     });
+}
+
+#[test]
+fn a_key_that_cannot_be_read_keeps_only_its_own_job() {
+    let Some(url) = nats_url() else {
+        return;
+    };
+    let rt = any();
+    let names = Names::on(url, 1);
+    let (engine, jobs) = with_ended_jobs(&rt, &names, 250);
+    let first = jobs.iter().map(|job| job.id).min().unwrap();
+    spoil_key(&names, first);
     let refused = RefCell::new(None);
     // One mark is left of each other job; the first job's last two values stay.
     eventually("the others are forgotten", || {
@@ -566,6 +571,52 @@ fn what_cannot_be_is_refused() {
             .jobs
             .is_empty()
     );
+}
+
+#[test]
+fn nothing_is_taken_if_a_key_cannot_be_read() {
+    let Some(url) = nats_url() else {
+        return;
+    };
+    let rt = any();
+    let names = Names::on(url, 1);
+    let engine = names.open_now(&rt);
+    let keyed = |key: &str| {
+        let mut job = NewJob::new("plain", 1, *b"");
+        let key = key.to_owned();
+        job.unique = Some(UniqueKey { key, within: None });
+        job
+    };
+    let holder = keyed("spoilt");
+    run(&rt, engine.submit(vec![holder.clone()])).unwrap();
+    let fetch = || {
+        let fetch = Fetch::new("test", vec![("plain".to_owned(), 1)]);
+        run(&rt, engine.fetch(fetch.max(10))).unwrap()
+    };
+    assert_eq!(fetch().len(), 1);
+    spoil_key(&names, holder.id);
+    let jobs = vec![
+        NewJob::new("plain", 1, *b""),
+        keyed("free"),
+        keyed("free"),
+        keyed("spoilt"),
+    ];
+    let ids: Vec<_> = jobs.iter().map(|job| job.id).collect();
+    let error = run(&rt, engine.submit(jobs)).expect_err("a key is spoilt");
+    assert!(error.is_refusal(), "{error}");
+    assert!(fetch().is_empty());
+    for id in ids {
+        assert!(run(&rt, engine.status(id)).unwrap().is_none());
+    }
+    // The key that was claimed is free again.
+    let next = keyed("free");
+    let submitted = run(&rt, engine.submit(vec![next.clone(), keyed("free")]));
+    assert_eq!(
+        submitted.unwrap(),
+        [Submitted::New(next.id), Submitted::Existing(next.id)]
+    );
+    let fetched = fetch();
+    assert_eq!((fetched.len(), fetched[0].lease.id), (1, next.id));
 }
 
 #[test]
