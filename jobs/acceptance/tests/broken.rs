@@ -30,6 +30,7 @@ const BUGS: &[(&str, &[&str])] = &[
     ("takes what its disk does not", &["EN-1.7"]),
     ("hands out a thousand alone", &["EN-1.8"]),
     ("waits for its server for ever", &["EN-1.9"]),
+    ("takes keys for what is there", &["EN-1.10"]),
     ("loses outputs", &["EN-2.1"]),
     (
         "asks nobody for the token",
@@ -47,6 +48,7 @@ const BUGS: &[(&str, &[&str])] = &[
     ("asks the clock of each process", &["EN-2.14"]),
     ("never hears of a large output", &["EN-2.15"]),
     ("hands out nothing of the future", &["EN-2.16"]),
+    ("hands out twice what is named twice", &["EN-2.17"]),
     ("tries for ever", &["EN-3.1", "EN-3.4"]),
     ("hands out the oldest alone", &["EN-3.2"]),
     ("tries dead letters again", &["EN-3.3"]),
@@ -376,6 +378,11 @@ impl Engine for Broken {
                     job.unique = job.unique.take().filter(|key| !is_free(key));
                 }
             }
+            if this.has("takes keys for what is there") && jobs.len() > 1 {
+                let first = this.inner.submit(vec![jobs.remove(0)]).await?[0].id();
+                let others = jobs.iter().map(|_| Submitted::Existing(first));
+                return Ok([Submitted::New(first)].into_iter().chain(others).collect());
+            }
             let mut submitted = this.inner.submit(jobs).await?;
             if this.has("takes the same id twice") {
                 submitted = ids.into_iter().map(Submitted::New).collect();
@@ -482,7 +489,11 @@ impl Engine for Broken {
             if this.has("hands out the oldest alone") {
                 fetch.max = 100;
             }
+            let named = fetch.kinds.len();
             let mut jobs = this.inner.fetch(fetch).await?;
+            if this.has("hands out twice what is named twice") && named > 1 {
+                jobs.extend(jobs.clone());
+            }
             if this.has("hands out nothing of the future") && !jobs.is_empty() {
                 let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
                 let soon = now.unwrap_or_default().as_millis() as u64 + 60_000;

@@ -3,9 +3,11 @@
 //! The life is a text. Beside it are the columns that queries use. Some columns change with time
 //! alone, so where column and text differ, the column counts.
 
+use std::collections::BTreeMap;
+
 use fourway_jobs::{JobId, JobState};
 
-use crate::{EngineError, Record, life::Life};
+use crate::{EngineError, Fetch, Record, life::Life};
 
 /// The life as it is written.
 ///
@@ -60,6 +62,17 @@ pub fn state(number: i64) -> Result<JobState, EngineError> {
         .ok()
         .and_then(|number| JobState::ALL.get(number).copied());
     known.ok_or_else(|| EngineError::invalid(format!("a row has an unknown state: {number}")))
+}
+
+/// The kinds of a fetch, each of them once: with the newest version, if it is named more than once.
+/// A statement that looks for each of them finds a job once then.
+pub fn kinds(fetch: &Fetch) -> impl Iterator<Item = (&str, u32)> {
+    let mut kinds: BTreeMap<&str, u32> = BTreeMap::new();
+    for (kind, version) in &fetch.kinds {
+        let known = kinds.entry(kind).or_default();
+        *known = (*known).max(*version);
+    }
+    kinds.into_iter()
 }
 
 /// Milliseconds in a column of signed numbers. A value that is too large becomes the largest one,

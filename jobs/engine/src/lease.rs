@@ -11,7 +11,7 @@ pub struct Fetch {
     /// The worker's name: unique among all running workers, also after a restart.
     pub worker: String,
     /// The kinds that it runs, each with the newest version that it knows. Jobs of a newer version
-    /// are left for other workers.
+    /// are left for other workers. A kind that is named twice counts with its newest version.
     pub kinds: Vec<(String, u32)>,
     /// At most so many jobs.
     pub max: usize,

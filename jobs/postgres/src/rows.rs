@@ -315,8 +315,9 @@ impl<'a> Group<'a> {
     }
 
     async fn fetch(&mut self, fetch: &Fetch) -> Result<Answer, EngineError> {
-        let kinds: Vec<_> = fetch.kinds.iter().map(|(kind, _)| kind.as_str()).collect();
-        let versions: Vec<_> = fetch.kinds.iter().map(|(_, v)| i64::from(*v)).collect();
+        let (kinds, versions): (Vec<_>, Vec<_>) = columns::kinds(fetch)
+            .map(|(kind, version)| (kind, i64::from(version)))
+            .unzip();
         let max = i64::try_from(fetch.max).unwrap_or(i64::MAX);
         let db = self.db;
         let values: [&(dyn ToSql + Sync); 3] = [&kinds, &versions, &max];
@@ -416,6 +417,10 @@ impl Keys {
     }
 
     fn take(&mut self, job: &NewJob, life: &Life) {
+        // Submitted before: the row that is there stays, and its life says whether it has the key.
+        if self.known.contains(&job.id) {
+            return;
+        }
         if let Some(unique) = &job.unique {
             let key = (job.kind.clone(), unique.key.clone());
             self.taken.entry(key).or_default().push(life.clone());

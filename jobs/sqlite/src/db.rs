@@ -1,9 +1,10 @@
 //! A connection, and the groups of requests on it.
 
 use std::{
+    cell::Cell,
     error::Error,
     fmt,
-    path::Path,
+    path::{Path, PathBuf},
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -38,25 +39,35 @@ CREATE INDEX job_queued ON job (kind, rank, due_at, id) WHERE state = 1;
 CREATE INDEX job_due ON job (due_at) WHERE state IN (0, 3);
 CREATE INDEX job_leased ON job (lease_until) WHERE lease_until IS NOT NULL;
 CREATE INDEX job_ended ON job (forget_at) WHERE forget_at IS NOT NULL;
-CREATE INDEX job_unique ON job (kind, unique_key) WHERE unique_key IS NOT NULL;
 CREATE INDEX job_state ON job (state, id);
+";
+
+/// The jobs that may have a unique key: until they end, or for a period. Jobs that had it are in
+/// none of the two, so a submission does not look at them, however many there are.
+///
+/// Older files have `job_unique` in place of them.
+const INDICES: &str = "
+CREATE INDEX IF NOT EXISTS job_holds ON job (kind, unique_key)
+    WHERE unique_key IS NOT NULL AND state < 4
+        AND json_extract(life, '$.unique_until') IS NULL;
+CREATE INDEX IF NOT EXISTS job_holds_until
+    ON job (kind, unique_key, json_extract(life, '$.unique_until'))
+    WHERE unique_key IS NOT NULL AND json_extract(life, '$.unique_until') IS NOT NULL;
+DROP INDEX IF EXISTS job_unique;
 ";
 
 pub(crate) struct Db {
     pub(crate) connection: Connection,
     begin: &'static str,
+    /// With this error SQLite has undone the whole transaction by itself.
+    undone: Cell<Option<EngineError>>,
 }
 
 impl Db {
-    /// Opens the connection that writes; blocks.
+    /// Opens the connection that writes, and creates the file if there is none; blocks.
     pub(crate) fn open(path: &Path, relaxed: bool) -> Result<Self, EngineError> {
-        // SQLite would open another database for each connection, and none that outlives it.
-        if path.as_os_str().is_empty() || path == Path::new(":memory:") {
-            return Err(EngineError::invalid(
-                "jobs are kept in a file: give its path. `MemoryEngine` keeps them in memory",
-            ));
-        }
-        let mut connection = connect(path).map_err(|error| failed(&error))?;
+        let mut connection =
+            connect(path, OpenFlags::SQLITE_OPEN_CREATE).map_err(|error| failed(&error))?;
         let synchronous = if relaxed { "NORMAL" } else { "FULL" };
         connection
             .pragma_update(None, "synchronous", synchronous)
@@ -65,24 +76,26 @@ impl Db {
         Ok(Self {
             connection,
             begin: "BEGIN IMMEDIATE",
+            undone: Cell::new(None),
         })
     }
 
     /// Opens a connection that reads, once the tables are there; blocks.
     pub(crate) fn open_to_read(path: &Path) -> Result<Self, EngineError> {
-        let connection = connect(path).map_err(|error| failed(&error))?;
+        let connection = connect(path, OpenFlags::empty()).map_err(|error| failed(&error))?;
         connection
             .pragma_update(None, "query_only", true)
             .map_err(|error| failed(&error))?;
         Ok(Self {
             connection,
             begin: "BEGIN",
+            undone: Cell::new(None),
         })
     }
 
     /// Opens a connection whose changes are undone, and stay in memory until then; blocks.
     pub(crate) fn open_to_preview(path: &Path) -> Result<Self, EngineError> {
-        let connection = connect(path).map_err(|error| failed(&error))?;
+        let connection = connect(path, OpenFlags::empty()).map_err(|error| failed(&error))?;
         connection
             .pragma_update(None, "cache_spill", false)
             .and_then(|()| connection.pragma_update(None, "temp_store", "MEMORY"))
@@ -90,7 +103,17 @@ impl Db {
         Ok(Self {
             connection,
             begin: "BEGIN IMMEDIATE",
+            undone: Cell::new(None),
         })
+    }
+
+    /// A write of a request has failed.
+    pub(crate) fn write_failed(&self, error: &rusqlite::Error) -> EngineError {
+        let failed = failed(error);
+        if self.connection.is_autocommit() {
+            self.undone.set(Some(failed.clone()));
+        }
+        failed
     }
 
     fn run(&mut self, sql: &str) -> Result<(), EngineError> {
@@ -112,6 +135,14 @@ impl Group for Db {
     }
 
     fn leave(&mut self, keep: bool) -> Result<(), EngineError> {
+        // A group that is larger than SQLite's cache is written before its end. If the disk takes no
+        // more then, SQLite undoes the transaction, and there is no savepoint any more.
+        if self.connection.is_autocommit() {
+            let undone = self.undone.take();
+            return Err(undone.unwrap_or_else(|| {
+                EngineError::unavailable("SQLite has undone the transaction of the request")
+            }));
+        }
         if !keep {
             self.run("ROLLBACK TO request")?;
         }
@@ -131,11 +162,25 @@ impl Group for Db {
     }
 }
 
-fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    // A path, and no URI: a file may have any name. Without the flag, a SQLite that was built to do
-    // so still reads a name as a URI if it begins with `file:`, which may be a database in memory.
-    let flags = OpenFlags::default() - OpenFlags::SQLITE_OPEN_URI;
-    let connection = Connection::open_with_flags(Path::new(".").join(path), flags)?;
+/// The whole path of a file of jobs. The engine opens further connections to it later, when the
+/// process may be in another folder.
+///
+/// A whole path is no URI either, nor any other special name: SQLite that was built to do so reads
+/// a name that begins with `file:` as a URI, which may be a database in memory.
+pub(crate) fn whole(path: &Path) -> Result<PathBuf, EngineError> {
+    // SQLite would open another database for each connection, and none that outlives it.
+    if path.as_os_str().is_empty() || path == Path::new(":memory:") {
+        return Err(EngineError::invalid(
+            "jobs are kept in a file: give its path. `MemoryEngine` keeps them in memory",
+        ));
+    }
+    std::path::absolute(path).map_err(EngineError::unavailable)
+}
+
+fn connect(path: &Path, create: OpenFlags) -> rusqlite::Result<Connection> {
+    // A path, and no URI: a file may have any name. See `whole`.
+    let flags = OpenFlags::default() - OpenFlags::SQLITE_OPEN_URI - OpenFlags::SQLITE_OPEN_CREATE;
+    let connection = Connection::open_with_flags(path, flags | create)?;
     connection.busy_timeout(PATIENCE)?;
     connection.set_prepared_statement_cache_capacity(64);
     use_wal(&connection)?;
@@ -170,6 +215,10 @@ fn make_tables(connection: &mut Connection) -> Result<(), EngineError> {
         if found == 0 {
             all.execute_batch(TABLES)?;
             all.pragma_update(None, "user_version", SCHEMA)?;
+        }
+        if found <= SCHEMA {
+            // They write nothing if all is there.
+            all.execute_batch(INDICES)?;
         }
         all.commit()?;
         Ok(found)

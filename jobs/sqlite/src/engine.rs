@@ -18,7 +18,7 @@ use fourway_jobs_engine::{
 };
 
 use crate::{
-    db::{Db, is_by_disk, now},
+    db::{Db, is_by_disk, now, whole},
     preview::Preview,
 };
 
@@ -77,7 +77,7 @@ impl SqliteEngine {
         }
     }
 
-    /// Where the file is.
+    /// Where the file is: its whole path, even if a relative one was given.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.shared.path
@@ -99,21 +99,20 @@ impl SqliteBuilder {
     /// As [`SqliteEngine::open`].
     pub fn open(self) -> BoxCall<Result<SqliteEngine, EngineError>> {
         let runtime = self.runtime.clone();
+        // Of the folder in which the process is now.
+        let path = whole(&self.path);
         let open = move || {
-            let db = Db::open(&self.path, self.relaxed)?;
+            let path = path?;
+            let db = Db::open(&path, self.relaxed)?;
             let writer = Grouped::new(self.runtime.clone(), db, GROUP);
-            let db = Db::open_to_read(&self.path)?;
+            let db = Db::open_to_read(&path)?;
             Ok(SqliteEngine {
                 shared: Arc::new(Shared {
                     reader: Grouped::new(self.runtime.clone(), db, GROUP),
-                    preview: Grouped::new(
-                        self.runtime.clone(),
-                        Preview::new(self.path.clone()),
-                        GROUP,
-                    ),
+                    preview: Grouped::new(self.runtime.clone(), Preview::new(path.clone()), GROUP),
                     writer,
                     runtime: self.runtime,
-                    path: self.path,
+                    path,
                     changes: Changes::new(),
                 }),
             })

@@ -74,3 +74,17 @@ impl Group for Preview {
 
     fn undo(&mut self) {}
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_file_is_made_where_there_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("jobs.db");
+        let error = Preview::new(path.clone()).look(1, Db::counts).unwrap_err();
+        assert!(error.is_unavailable(), "{error}");
+        assert!(!path.exists());
+    }
+}

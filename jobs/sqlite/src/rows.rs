@@ -19,6 +19,17 @@ const UNREADABLE: u64 = 60_000;
 /// The parts of one job.
 const ONE: &str = "SELECT rowid, state, life FROM job WHERE id = ?1";
 
+const IS_THERE: &str = "SELECT 1 FROM job WHERE id = ?1";
+
+/// By the indices of those that may have a key: see [`Life::takes_key`].
+const HOLDER: &str = "SELECT id FROM job \
+    WHERE kind = ?1 AND unique_key = ?2 AND state < 4 \
+        AND json_extract(life, '$.unique_until') IS NULL \
+    UNION ALL SELECT id FROM job \
+    WHERE kind = ?1 AND unique_key = ?2 AND json_extract(life, '$.unique_until') IS NOT NULL \
+        AND json_extract(life, '$.unique_until') > ?3 \
+    LIMIT 1";
+
 /// A job with its row.
 struct Kept {
     row: i64,
@@ -99,20 +110,8 @@ impl Db {
     pub(crate) fn submit(&self, job: NewJob, now: u64) -> Result<Submitted, EngineError> {
         let id = job.id;
         if let Some(unique) = &job.unique {
-            // Its own id is first, as the job may have been submitted before.
-            let there = self.all(
-                "SELECT rowid, state, life FROM job WHERE kind = ?1 AND unique_key = ?2 \
-                ORDER BY id = ?3 DESC, id DESC",
-                &[&job.kind, &unique.key, &id.to_bytes()],
-            )?;
-            let taken = |kept: &&Kept| kept.life.id() == id || kept.life.takes_key(now);
-            if let Some(there) = there.iter().find(taken) {
-                let there = there.life.id();
-                return Ok(if there == id {
-                    Submitted::New(id)
-                } else {
-                    Submitted::Existing(there)
-                });
+            if let Some(there) = self.holder(&job, &unique.key, now)? {
+                return Ok(there);
             }
         }
         let (life, args) = Life::begin(job, now);
@@ -133,6 +132,24 @@ impl Db {
             ],
         )?;
         Ok(Submitted::New(id))
+    }
+
+    /// Who has the unique key of a job: the job itself if it is there, as it may have been submitted
+    /// before; or another one.
+    ///
+    /// No life is read: an unreadable one does not hold up new jobs.
+    fn holder(&self, job: &NewJob, key: &str, now: u64) -> Result<Option<Submitted>, EngineError> {
+        let ask = || {
+            let mut ask = self.connection.prepare_cached(IS_THERE)?;
+            if ask.exists([job.id.to_bytes()])? {
+                return Ok(Some(Submitted::New(job.id)));
+            }
+            let mut ask = self.connection.prepare_cached(HOLDER)?;
+            let values = params![job.kind, key, stored(now)];
+            let holder = ask.query_row(values, |row| row.get(0)).optional()?;
+            Ok(holder.map(|id| Submitted::Existing(JobId::from_bytes(id))))
+        };
+        ask().map_err(|error| failed(&error))
     }
 
     pub(crate) fn status(&self, id: JobId) -> Result<Option<Record>, EngineError> {
@@ -223,7 +240,7 @@ impl Db {
         let sql = "SELECT rank, due_at, id FROM job \
             WHERE state = 1 AND kind = ?1 AND version <= ?2 ORDER BY rank, due_at, id LIMIT ?3";
         let max = i64::try_from(fetch.max).unwrap_or(i64::MAX);
-        let best_of = |(kind, version): &(String, u32)| {
+        let best_of = |(kind, version): (&str, u32)| {
             let mut ask = self.connection.prepare_cached(sql)?;
             let keys = ask.query_map(params![kind, version, max], |row| {
                 Ok((
@@ -235,7 +252,7 @@ impl Db {
             keys.collect::<rusqlite::Result<Vec<_>>>()
         };
         let mut best = Vec::new();
-        for kind in &fetch.kinds {
+        for kind in columns::kinds(fetch) {
             best.extend(best_of(kind).map_err(|error| failed(&error))?);
         }
         best.sort_unstable();
@@ -352,7 +369,7 @@ impl Db {
             let mut run = self.connection.prepare_cached(sql)?;
             run.execute(params_from_iter(values))
         };
-        run().map(drop).map_err(|error| failed(&error))
+        run().map(drop).map_err(|error| self.write_failed(&error))
     }
 }
 
@@ -366,5 +383,84 @@ impl Kept {
     fn from_parts((row, state, life): Parts) -> Result<Self, EngineError> {
         let life = columns::life(&life, state.into())?;
         Ok(Self { row, life })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use fourway_jobs_engine::UniqueKey;
+    use rusqlite::StatementStatus::VmStep;
+
+    use super::*;
+
+    fn keyed(within: Option<Duration>) -> NewJob {
+        let mut job = NewJob::new("kind", 1, "");
+        let key = "key".to_owned();
+        job.unique = Some(UniqueKey { key, within });
+        job
+    }
+
+    /// The work is the same however many jobs had the key before, with a period or without.
+    #[test]
+    fn a_submission_does_not_look_at_who_had_its_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open(&folder.path().join("jobs.db"), true).unwrap();
+        let period = Duration::from_millis(1);
+        let steps = |now| {
+            for sql in [IS_THERE, HOLDER] {
+                let ask = db.connection.prepare_cached(sql).unwrap();
+                ask.reset_status(VmStep);
+            }
+            let job = keyed(None);
+            let id = job.id;
+            assert_eq!(db.submit(job, now).unwrap(), Submitted::New(id));
+            db.cancel(id, now).unwrap();
+            let steps = [IS_THERE, HOLDER].map(|sql| {
+                let ask = db.connection.prepare_cached(sql).unwrap();
+                ask.get_status(VmStep)
+            });
+            steps.iter().sum::<i32>()
+        };
+        let mut now = 1;
+        let before = steps(now);
+        assert!(before > 0);
+        db.connection.execute_batch("BEGIN").unwrap();
+        for _ in 0..1000 {
+            for (within, ends) in [(None, true), (Some(period), true), (Some(period), false)] {
+                let job = keyed(within);
+                let id = job.id;
+                assert_eq!(db.submit(job, now).unwrap(), Submitted::New(id));
+                if ends {
+                    db.cancel(id, now).unwrap();
+                }
+                now += 2;
+            }
+        }
+        db.connection.execute_batch("COMMIT").unwrap();
+        let after = steps(now);
+        assert!(
+            after <= before + 20,
+            "{after} steps, and {before} without ended ones"
+        );
+    }
+
+    #[test]
+    fn keys_are_looked_for_by_their_indices() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open(&folder.path().join("jobs.db"), true).unwrap();
+        let sql = format!("EXPLAIN QUERY PLAN {HOLDER}");
+        let mut ask = db.connection.prepare(&sql).unwrap();
+        let plan = ask.query_map(params!["kind", "key", 1], |row| row.get::<_, String>(3));
+        let plan = plan
+            .unwrap()
+            .collect::<rusqlite::Result<Vec<_>>>()
+            .unwrap()
+            .join("\n");
+        for index in ["job_holds (", "job_holds_until ("] {
+            assert!(plan.contains(index), "{plan}");
+        }
+        assert!(!plan.contains("SCAN"), "{plan}");
     }
 }

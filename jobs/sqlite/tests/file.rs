@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use fourway_core::{AnyRuntime, Call};
 use fourway_jobs_engine::{
     BoxError, CancelAnswer, Engine, EngineErrorKind, Fetch, Filter, Handlers, JobClient, JobKind,
-    JobState, KindJob, NewJob, Verdict, Worker,
+    JobState, KindJob, NewJob, Submitted, UniqueKey, Verdict, Worker,
 };
 use fourway_jobs_sqlite::SqliteEngine;
 use fourway_testing::{AGES, any, any_tokio, run};
@@ -280,6 +280,60 @@ fn a_table_that_is_gone_refuses_nothing() {
         .execute_batch("ALTER TABLE elsewhere RENAME TO job")
         .unwrap();
     submit().unwrap();
+}
+
+/// Also if SQLite notices before the end of the transaction: one that is larger than its cache is
+/// written early, and undone by SQLite itself.
+#[cfg(unix)]
+#[test]
+fn a_large_submission_to_a_full_disk_may_work_later() {
+    use fourway_servers::SmallDisk;
+
+    if !SmallDisk::is_possible_or_not_run() {
+        return;
+    }
+    let folder = folder();
+    let disk = SmallDisk::mount(&folder.path().join("disk"), 4).unwrap();
+    let rt = any();
+    let engine = SqliteEngine::open(&rt, disk.path().join("jobs.db"));
+    let engine = engine.wait().unwrap();
+    let jobs = |count: usize, args: usize| {
+        let job = || NewJob::new("kind", 1, vec![b'x'; args]);
+        (0..count).map(|_| job()).collect::<Vec<_>>()
+    };
+    for (count, args) in [(1, 6_000_000), (200, 30_000)] {
+        let error = run(&rt, engine.submit(jobs(count, args))).unwrap_err();
+        assert!(error.is_unavailable(), "{error}");
+        assert!(error.to_string().contains("full"), "{error}");
+    }
+    run(&rt, engine.submit(jobs(1, 10))).unwrap();
+    assert_eq!(run(&rt, engine.counts()).unwrap().total(), 1);
+}
+
+/// As a newer program may have written it.
+#[test]
+fn a_row_that_had_a_key_and_cannot_be_read_refuses_no_job() {
+    let rt = any();
+    let folder = folder();
+    let engine = open(&rt, &folder);
+    let submit = || {
+        let mut job = NewJob::new("kind", 1, "");
+        let key = "key".to_owned();
+        job.unique = Some(UniqueKey { key, within: None });
+        let id = job.id;
+        (id, run(&rt, engine.submit(vec![job])).unwrap().remove(0))
+    };
+    let (first, submitted) = submit();
+    assert_eq!(submitted, Submitted::New(first));
+    let other = rusqlite::Connection::open(engine.path()).unwrap();
+    other.busy_timeout(AGES).unwrap();
+    let set = |sql: &str| assert_eq!(other.execute(sql, [first.to_bytes()]).unwrap(), 1);
+    // It has the key until it has ended.
+    set("UPDATE job SET life = '{\"newer\": true}' WHERE id = ?1");
+    assert_eq!(submit().1, Submitted::Existing(first));
+    set("UPDATE job SET state = 4 WHERE id = ?1");
+    let (second, submitted) = submit();
+    assert_eq!(submitted, Submitted::New(second));
 }
 
 /// Each read shows what the due transitions lead to, though none of them can be written.

@@ -1,6 +1,6 @@
 //! EN-1: an accepted job survives.
 
-use fourway_jobs_engine::{JobState, NewJob, Submitted};
+use fourway_jobs_engine::{JobState, NewJob, Submitted, UniqueKey};
 
 use crate::{
     case::{Case, table},
@@ -19,6 +19,9 @@ pub(super) fn cases() -> Vec<Case> {
             needs [Durable, Processes], unix true;
         "EN-1.4", "many submitted at once are all there",
             "answers are in the order of the jobs", many_at_once;
+        "EN-1.10", "a new job is taken beside one that was submitted before and had its key",
+            "a client that lost an answer submits again, with what has come since",
+            beside_one_that_is_there, needs [Unique];
     ]
 }
 
@@ -72,4 +75,39 @@ fn many_at_once(scene: &Scene<'_>) {
     for (n, id) in ids.into_iter().enumerate() {
         assert_eq!(scene.state(id), JobState::Queued, "the job {n}");
     }
+}
+
+fn beside_one_that_is_there(scene: &Scene<'_>) {
+    let job = || {
+        let mut job = NewJob::new(KIND, 1, "");
+        let key = "key".to_owned();
+        job.unique = Some(UniqueKey { key, within: None });
+        job
+    };
+    let (old, new) = (job(), job());
+    scene.submit(old.clone());
+    scene.complete(scene.fetch_now(1)[0].lease, "out");
+    let submitted = scene.run(scene.engine.submit(vec![old.clone(), new.clone()]));
+    assert_eq!(
+        submitted,
+        [Submitted::New(old.id), Submitted::New(new.id)],
+        "the key is free"
+    );
+    assert_eq!(
+        scene.state(old.id),
+        JobState::Completed,
+        "it stays as it is"
+    );
+    assert_eq!(scene.state(new.id), JobState::Queued, "it is there");
+    // The other way round, and while the key is taken.
+    let other = job();
+    let again = vec![other, old.clone(), new.clone()];
+    assert_eq!(
+        scene.run(scene.engine.submit(again)),
+        [
+            Submitted::Existing(new.id),
+            Submitted::New(old.id),
+            Submitted::New(new.id)
+        ]
+    );
 }

@@ -12,8 +12,8 @@ use std::{
 
 use fourway_core::Call;
 use fourway_jobs_engine::{
-    AttemptEnd, BoxError, Handlers, Held, JobClient, JobKind, JobState, KindJob, NewJob, Settled,
-    Verdict, Worker,
+    AttemptEnd, BoxError, Fetch, Handlers, Held, JobClient, JobKind, JobState, KindJob, NewJob,
+    Settled, Verdict, Worker,
 };
 
 use crate::{
@@ -60,6 +60,8 @@ pub(super) fn cases() -> Vec<Case> {
         "EN-2.16", "what was submitted while the clock was wrong runs once it is right",
             "a machine's clock is set while jobs wait", submitted_by_wrong_clock,
             needs [Processes], unix true, clock true;
+        "EN-2.17", "a fetch that names a kind twice is given each job once",
+            "a list of kinds that is put together may have one twice", kind_named_twice;
     ]
 }
 
@@ -422,4 +424,21 @@ fn submitted_by_wrong_clock(scene: &Scene<'_>) {
         );
         assert_eq!(scene.output(id), Some(worker.id().to_string()));
     }
+}
+
+fn kind_named_twice(scene: &Scene<'_>) {
+    let mut jobs = [1, 2, 1].map(|version| NewJob::new(KIND, version, ""));
+    jobs.sort_by_key(|job| job.id);
+    let ids = jobs.each_ref().map(|job| job.id);
+    scene.run(scene.engine.submit(jobs.to_vec()));
+    let kinds = [2, 1, 2].map(|version| (KIND.to_owned(), version));
+    let fetch = Fetch::new("w", kinds.to_vec()).max(10);
+    let mut found: Vec<_> = scene
+        .run(scene.engine.fetch(fetch))
+        .iter()
+        .map(|job| (job.lease.id, job.attempt))
+        .collect();
+    found.sort_unstable();
+    // The newest version that it names counts.
+    assert_eq!(found, ids.map(|id| (id, 1)));
 }
