@@ -167,32 +167,40 @@ fn room_that_its_first_waiter_gives_up_is_the_nexts() {
     });
 }
 
-/// Two are woken for two places. The second finds its key taken, and needs none.
+/// A waiter is woken for a place and finds its key taken, or its dependency failed. The next one
+/// gets the place.
 #[test]
 fn room_that_its_waiter_does_not_need_is_the_nexts() {
     each(|rt| {
         let jobs = JobManager::builder(&rt).queue_limit(2).build();
+        let failed = jobs.submit(|| Err::<(), _>("broken")).unwrap().id();
+        jobs.wait(failed).wait().unwrap();
         jobs.pause(None);
-        let full = [1, 2].map(|n| jobs.submit(move || n).unwrap());
-        let keyed = || {
-            let job = Job::new(|| 3).unique("key");
-            Box::pin(jobs.submit_when_free(job).into_future())
-        };
-        let (mut first, mut same) = (keyed(), keyed());
-        let mut last = Box::pin(jobs.submit_when_free(|| 4).into_future());
-        let last = run(&rt, async {
-            assert!(poll_once(first.as_mut()).await.is_pending());
-            assert!(poll_once(same.as_mut()).await.is_pending());
-            assert!(poll_once(last.as_mut()).await.is_pending());
-            full.iter().for_each(|job| {
-                job.cancel();
-            });
+        let waits = |job| Box::pin(jobs.submit_when_free(job).into_future());
+        let work = || 2;
+        let plain = || Job::new(work);
+        let full = [(); 2].map(|()| jobs.submit(plain()).unwrap());
+        let jobs_that_wait = [
+            plain().unique("key"),
+            plain().unique("key"),
+            plain(),
+            plain().after([failed]),
+            plain(),
+        ];
+        let [mut first, mut same, mut second, mut after, mut third] = jobs_that_wait.map(waits);
+        run(&rt, async {
+            for call in [&mut first, &mut same, &mut second, &mut after, &mut third] {
+                assert!(poll_once(call.as_mut()).await.is_pending());
+            }
+            full[0].cancel();
             let first = first.await.unwrap();
+            full[1].cancel();
             assert_eq!(same.await.unwrap().id(), first.id());
-            last.await
+            drop(second.await.unwrap());
+            first.cancel();
+            assert!(after.await.unwrap_err().is_dependency());
+            drop(third.await.unwrap());
         });
-        jobs.resume(None);
-        assert_eq!(last.unwrap().wait().unwrap(), 4);
     });
 }
 
