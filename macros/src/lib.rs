@@ -18,6 +18,8 @@ mod calls;
 mod entry;
 mod errors;
 #[cfg(test)]
+mod examples_tests;
+#[cfg(test)]
 mod expansion_tests;
 mod item;
 mod mirror;
