@@ -11,9 +11,12 @@
 //! The engine's parser does not notice that its buffer of byte code could not grow, and the compiler
 //! then reads what was never written: the process crashes. Code may compile at any time, by `eval`. So
 //! a small block that has no room ends the execution, as does a large one that cannot grow: the stack is
-//! taken away, which the parser checks at each token. Small blocks come from a reserve meanwhile, as
-//! there may be no further token. The engine divides such blocks among smaller ones: that one of them is
-//! for a buffer cannot be seen here.
+//! taken away, which the parser checks at each token. There may be no further token. So small blocks,
+//! and those that grow, come from a reserve meanwhile, also if the code must stop for another reason.
+//! The reserve is enough: behind the last token each of the parser's buffers grows at most once, by half
+//! of itself (`dbuf_claim` and `js_resize_array` in the engine), and together they are part of what is
+//! used. That a block is one of these buffers cannot be seen here; so an array that has no room may
+//! grow once more, too, before its execution ends.
 
 use std::{
     fmt,
@@ -42,6 +45,9 @@ pub(crate) struct Memory {
     // A small block had no room, or a large one could not grow.
     over: AtomicBool,
     end: OnceLock<Box<End>>,
+    // How much has come from the reserve, and how much may.
+    granted: AtomicUsize,
+    reserve: AtomicUsize,
 }
 
 type IsStopped = dyn Fn() -> bool + Send + Sync;
@@ -52,7 +58,8 @@ type End = dyn Fn() + Send + Sync;
 const ASKS: usize = 64;
 const LARGE: usize = 16 * 1024;
 
-/// What small blocks may have beyond the limit, and how large each may be.
+/// What small blocks may have beyond the limit, and how large each may be. Those that grow may have
+/// half of what is used besides.
 const RESERVE: usize = 4 * 1024 * 1024;
 const RESERVE_EACH: usize = 256 * 1024;
 
@@ -80,6 +87,8 @@ impl Memory {
             is_stopped: OnceLock::new(),
             over: AtomicBool::new(false),
             end: OnceLock::new(),
+            granted: AtomicUsize::new(0),
+            reserve: AtomicUsize::new(0),
         })
     }
 
@@ -105,8 +114,13 @@ impl Memory {
         let usual = self.usual.load(Ordering::Relaxed);
         let wanted = self.used().saturating_add(bytes);
         let most = usual.saturating_add(BEYOND);
+        // What grew at the end of an earlier execution may still exist, and code must be able to
+        // delete it.
+        let left = self.used().saturating_sub(usual);
+        let most = most.saturating_add(left.min(most / 2 + RESERVE));
         self.limit
             .store(usual.max(wanted.min(most)), Ordering::Relaxed);
+        self.granted.store(0, Ordering::Relaxed);
         wanted <= most
     }
 
@@ -136,13 +150,15 @@ impl Memory {
 
     /// The execution has ended; had it to?
     pub(crate) fn take_over(&self) -> bool {
+        self.granted.store(0, Ordering::Relaxed);
         self.is_over() && self.over.swap(false, Ordering::Relaxed)
     }
 
     fn is_stopped(&self, more: usize) -> bool {
         let count = self.count.load(Ordering::Relaxed).wrapping_add(1);
         self.count.store(count, Ordering::Relaxed);
-        (more >= LARGE || count.is_multiple_of(ASKS))
+        let is_ending = self.granted.load(Ordering::Relaxed) > 0;
+        (is_ending || more >= LARGE || count.is_multiple_of(ASKS))
             && self.is_stopped.get().is_some_and(|is_stopped| is_stopped())
     }
 
@@ -154,7 +170,8 @@ impl Memory {
     fn admits(&self, more: usize, grows: bool) -> bool {
         if self.is_stopped(more) {
             self.end();
-            return false;
+            // Large new ones are refused, as functions of the engine that take long need them.
+            return (grows || more < LARGE) && self.grants(more);
         }
         if self.has_room(more, 0) {
             return true;
@@ -167,7 +184,22 @@ impl Memory {
             self.over.store(true, Ordering::Relaxed);
             self.end();
         }
-        is_small && self.has_room(more, RESERVE)
+        (grows && self.grants(more)) || (is_small && self.has_room(more, RESERVE))
+    }
+
+    /// Counts all that it grants, and not what is freed meanwhile: the engine's functions must end soon.
+    fn grants(&self, more: usize) -> bool {
+        let granted = self.granted.load(Ordering::Relaxed);
+        if granted == 0 {
+            let reserve = self.used() / 2 + RESERVE;
+            self.reserve.store(reserve, Ordering::Relaxed);
+        }
+        let granted = granted.saturating_add(more.max(1));
+        let is_granted = granted <= self.reserve.load(Ordering::Relaxed);
+        if is_granted {
+            self.granted.store(granted, Ordering::Relaxed);
+        }
+        is_granted
     }
 
     fn has_room(&self, more: usize, beyond: usize) -> bool {
@@ -293,8 +325,13 @@ mod tests {
         assert!(!first.is_null());
         stopped.store(true, Ordering::Relaxed);
         assert!(allocator.alloc(super::LARGE).is_null());
-        let small: Vec<_> = (0..super::ASKS).map(|_| allocator.alloc(8)).collect();
-        assert!(small.iter().any(|pointer| pointer.is_null()));
+        // Small ones have a reserve, for the engine's parser.
+        let mut small = Vec::new();
+        while small.last().is_none_or(|last: &*mut u8| !last.is_null()) {
+            assert!(small.len() < super::RESERVE);
+            small.push(allocator.alloc(1024));
+        }
+        assert!(small.len() > super::ASKS);
         // This refusal is not because of the limit.
         assert!(!memory.take_refused());
         // SAFETY: all are from this allocator, and freed once.
@@ -340,7 +377,7 @@ mod tests {
         memory.limit_to(1024);
         let mut allocator = Limited(memory.clone());
         let first = allocator.alloc(1000);
-        let large = 1000 + 2 * super::RESERVE_EACH;
+        let large = 1000 + 2 * super::RESERVE;
         assert!(!first.is_null() && memory.used() >= 1000);
         assert!(allocator.calloc(10, large).is_null());
         assert!(allocator.calloc(usize::MAX, usize::MAX).is_null());

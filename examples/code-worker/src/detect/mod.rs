@@ -46,6 +46,7 @@ use std::{
 use rquickjs::{Context, Ctx, Runtime, qjs};
 
 use crate::{
+    engine::{Stack, end_parser_with},
     error::CellError,
     memory::{Limited, Memory},
 };
@@ -93,6 +94,7 @@ pub struct Parser {
 struct Engine {
     context: Context,
     clock: Arc<Clock>,
+    memory: Arc<Memory>,
 }
 
 /// The deadline of a compilation.
@@ -140,7 +142,14 @@ impl Engine {
             let clock = clock.clone();
             move || clock.is_over()
         });
-        Self { context, clock }
+        // A refused allocation alone would not end it.
+        let stack = context.with(|ctx| Stack::of(&ctx));
+        end_parser_with(&memory, stack);
+        Self {
+            context,
+            clock,
+            memory,
+        }
     }
 }
 
@@ -246,6 +255,11 @@ impl Parser {
             // The refused allocation may have caused any error, which this one replaces.
             let message = format!("it took more than {PATIENCE:?} to tell what this is");
             return Err(CellError::new("TimeLimit", message));
+        }
+        if engine.memory.take_over() {
+            // The same holds for this; and the engine has no stack left.
+            let message = "there is too little memory to tell what this is";
+            return Err(CellError::new("MemoryLimit", message));
         }
         let mut engines = engines();
         if engines.len() < KEPT {

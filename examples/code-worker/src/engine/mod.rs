@@ -17,6 +17,8 @@
 //! functions that allocate nothing are replaced (`guards.js`).
 
 mod natives;
+#[cfg(test)]
+mod parser_tests;
 mod rejections;
 mod shared;
 mod stack;
@@ -36,7 +38,7 @@ use rquickjs::{
 
 use natives::{bridge, natives, show, thrown};
 use shared::{Current, Ended, Shared};
-use stack::Stack;
+pub(crate) use stack::Stack;
 
 use crate::{
     error::CellError,
@@ -563,7 +565,7 @@ fn interrupt_handler(shared: &Arc<Shared>, stack: Stack) -> InterruptHandler {
     unsafe_code,
     reason = "the stack of an engine is taken by its own allocator"
 )]
-fn end_parser_with(memory: &Memory, stack: Stack) {
+pub(crate) fn end_parser_with(memory: &Memory, stack: Stack) {
     memory.end_with(move || {
         // SAFETY: the engine calls its allocator on the thread that has it, and frees itself last.
         unsafe { stack.take() };

@@ -7,7 +7,7 @@
 use rquickjs::{Ctx, qjs};
 
 /// The stack of one engine.
-pub(super) struct Stack(*mut qjs::JSRuntime);
+pub(crate) struct Stack(*mut qjs::JSRuntime);
 
 #[allow(
     unsafe_code,
@@ -22,7 +22,7 @@ mod implementation {
     unsafe impl Sync for Stack {}
 
     impl Stack {
-        pub(in super::super) fn of(ctx: &Ctx<'_>) -> Self {
+        pub(crate) fn of(ctx: &Ctx<'_>) -> Self {
             // SAFETY: the context is alive, as `ctx` has a reference.
             Self(unsafe { qjs::JS_GetRuntime(ctx.as_raw().as_ptr()) })
         }
