@@ -45,9 +45,11 @@ pub(crate) struct Memory {
     // A small block had no room, or a large one could not grow.
     over: AtomicBool,
     end: OnceLock<Box<End>>,
-    // How much has come from the reserve, and how much may.
-    granted: AtomicUsize,
-    reserve: AtomicUsize,
+    // What the end of the code has taken from the reserve: new blocks, and those that grew; and how
+    // much these may.
+    new: AtomicUsize,
+    grown: AtomicUsize,
+    may_grow: AtomicUsize,
 }
 
 type IsStopped = dyn Fn() -> bool + Send + Sync;
@@ -58,10 +60,13 @@ type End = dyn Fn() + Send + Sync;
 const ASKS: usize = 64;
 const LARGE: usize = 16 * 1024;
 
-/// What small blocks may have beyond the limit, and how large each may be. Those that grow may have
-/// half of what is used besides.
+/// What small blocks may have beyond the limit, and how large each may be.
 const RESERVE: usize = 4 * 1024 * 1024;
 const RESERVE_EACH: usize = 256 * 1024;
+
+/// What new small blocks may have in all while the code ends. Blocks that grow may have half of what is
+/// used.
+const RESERVE_OF_ENDS: usize = 512 * 1024;
 
 /// How far beyond the limit an execution may begin.
 const BEYOND: usize = 8 * 1024 * 1024;
@@ -87,8 +92,9 @@ impl Memory {
             is_stopped: OnceLock::new(),
             over: AtomicBool::new(false),
             end: OnceLock::new(),
-            granted: AtomicUsize::new(0),
-            reserve: AtomicUsize::new(0),
+            new: AtomicUsize::new(0),
+            grown: AtomicUsize::new(0),
+            may_grow: AtomicUsize::new(0),
         })
     }
 
@@ -120,7 +126,7 @@ impl Memory {
         let most = most.saturating_add(left.min(most / 2 + RESERVE));
         self.limit
             .store(usual.max(wanted.min(most)), Ordering::Relaxed);
-        self.granted.store(0, Ordering::Relaxed);
+        self.has_ended();
         wanted <= most
     }
 
@@ -150,15 +156,14 @@ impl Memory {
 
     /// The execution has ended; had it to?
     pub(crate) fn take_over(&self) -> bool {
-        self.granted.store(0, Ordering::Relaxed);
+        self.has_ended();
         self.is_over() && self.over.swap(false, Ordering::Relaxed)
     }
 
     fn is_stopped(&self, more: usize) -> bool {
         let count = self.count.load(Ordering::Relaxed).wrapping_add(1);
         self.count.store(count, Ordering::Relaxed);
-        let is_ending = self.granted.load(Ordering::Relaxed) > 0;
-        (is_ending || more >= LARGE || count.is_multiple_of(ASKS))
+        (self.is_ending() || more >= LARGE || count.is_multiple_of(ASKS))
             && self.is_stopped.get().is_some_and(|is_stopped| is_stopped())
     }
 
@@ -170,8 +175,7 @@ impl Memory {
     fn admits(&self, more: usize, grows: bool) -> bool {
         if self.is_stopped(more) {
             self.end();
-            // Large new ones are refused, as functions of the engine that take long need them.
-            return (grows || more < LARGE) && self.grants(more);
+            return self.grants(more, grows);
         }
         if self.has_room(more, 0) {
             return true;
@@ -184,22 +188,38 @@ impl Memory {
             self.over.store(true, Ordering::Relaxed);
             self.end();
         }
-        (grows && self.grants(more)) || (is_small && self.has_room(more, RESERVE))
+        (is_small && self.has_room(more, RESERVE)) || (grows && self.grants(more, grows))
     }
 
-    /// Counts all that it grants, and not what is freed meanwhile: the engine's functions must end soon.
-    fn grants(&self, more: usize) -> bool {
-        let granted = self.granted.load(Ordering::Relaxed);
-        if granted == 0 {
-            let reserve = self.used() / 2 + RESERVE;
-            self.reserve.store(reserve, Ordering::Relaxed);
+    /// May the end of the code have this? All of it counts, also what is freed meanwhile: functions of
+    /// the engine that take long must end soon, and most of them allocate.
+    fn grants(&self, more: usize, grows: bool) -> bool {
+        if !self.is_ending() {
+            let may_grow = self.used() / 2 + RESERVE_EACH;
+            self.may_grow.store(may_grow, Ordering::Relaxed);
         }
-        let granted = granted.saturating_add(more.max(1));
-        let is_granted = granted <= self.reserve.load(Ordering::Relaxed);
+        let (counter, most) = match grows {
+            true => (&self.grown, self.may_grow.load(Ordering::Relaxed)),
+            // Large new blocks are of functions, and not of the parser.
+            false if more >= LARGE => return false,
+            false => (&self.new, RESERVE_OF_ENDS),
+        };
+        let sum = counter.load(Ordering::Relaxed).saturating_add(more.max(1));
+        let is_granted = sum <= most;
         if is_granted {
-            self.granted.store(granted, Ordering::Relaxed);
+            counter.store(sum, Ordering::Relaxed);
         }
         is_granted
+    }
+
+    fn is_ending(&self) -> bool {
+        self.new.load(Ordering::Relaxed) > 0 || self.grown.load(Ordering::Relaxed) > 0
+    }
+
+    /// The next code has the whole reserve.
+    fn has_ended(&self) {
+        self.new.store(0, Ordering::Relaxed);
+        self.grown.store(0, Ordering::Relaxed);
     }
 
     fn has_room(&self, more: usize, beyond: usize) -> bool {
@@ -328,7 +348,7 @@ mod tests {
         // Small ones have a reserve, for the engine's parser.
         let mut small = Vec::new();
         while small.last().is_none_or(|last: &*mut u8| !last.is_null()) {
-            assert!(small.len() < super::RESERVE);
+            assert!(small.len() < super::RESERVE_OF_ENDS);
             small.push(allocator.alloc(1024));
         }
         assert!(small.len() > super::ASKS);

@@ -177,6 +177,12 @@ impl Budget {
             (self.attempts, self.bytes) = (attempts, bytes);
         })
     }
+
+    /// Compiles the whole code for a goal: the budget suffices for both.
+    fn compile(&mut self, ctx: &Ctx<'_>, code: &str, goal: Goal) -> Result<(), CellError> {
+        let _ = self.take(code.len());
+        compile(ctx, code, goal)
+    }
 }
 
 impl std::fmt::Debug for Parser {
@@ -193,24 +199,36 @@ enum Goal {
 
 impl Parser {
     /// Sync or async? For code that runs next: a syntax error is found then, before any of it runs;
-    /// [`explain`](Self::explain) improves the error.
+    /// [`explain`](Self::explain) improves the error. Wrong code may be called either.
     ///
     /// # Errors
     ///
-    /// If the parser was needed and found an error: the error of the goal that got further.
+    /// If the code contains a character of number zero, or is too hard to tell.
     pub fn detect(&self, code: &str) -> Result<Kind, CellError> {
         refuse_zero(code)?;
         if !code.contains(WORD) {
             return Ok(Kind::Sync);
         }
-        match clear::kind(code) {
-            Some(kind) => Ok(kind),
-            None => self.parse(code),
+        if let Some(kind) = clear::kind(code) {
+            return Ok(kind);
         }
+        self.with(|ctx| {
+            let mut budget = Budget::of(code.len());
+            match budget.compile(ctx, code, Goal::Script) {
+                // If it is no async code either, that is found when it runs: so the second
+                // compilation would tell nothing.
+                Err(_) => Ok(Kind::Async),
+                script => detect(ctx, code, script, &mut budget),
+            }
+        })
     }
 
     fn parse(&self, code: &str) -> Result<Kind, CellError> {
-        self.with(|ctx| detect(ctx, code, &mut Budget::of(code.len())))
+        self.with(|ctx| {
+            let mut budget = Budget::of(code.len());
+            let script = budget.compile(ctx, code, Goal::Script);
+            detect(ctx, code, script, &mut budget)
+        })
     }
 
     /// The error of code that does not compile, in place of the error from running it; the given
@@ -230,9 +248,12 @@ impl Parser {
     /// The error of the code, also if it has no `await`.
     pub fn check(&self, code: &str) -> Result<Kind, CellError> {
         refuse_zero(code)?;
-        self.with(|ctx| match compile(ctx, code, Goal::Script) {
-            Err(error) if !code.contains(WORD) => Err(error),
-            _ => detect(ctx, code, &mut Budget::of(code.len())),
+        self.with(|ctx| {
+            let mut budget = Budget::of(code.len());
+            match budget.compile(ctx, code, Goal::Script) {
+                Err(error) if !code.contains(WORD) => Err(error),
+                script => detect(ctx, code, script, &mut budget),
+            }
         })
     }
 
@@ -289,13 +310,14 @@ fn refuse_zero(code: &str) -> Result<(), CellError> {
     })
 }
 
-fn detect(ctx: &Ctx<'_>, code: &str, budget: &mut Budget) -> Result<Kind, CellError> {
-    let mut compile = |goal| {
-        // The budget suffices for both goals.
-        let _ = budget.take(code.len());
-        compile(ctx, code, goal)
-    };
-    match (compile(Goal::Script), compile(Goal::Async)) {
+/// Compares what the code is as a script with what it is as async code.
+fn detect(
+    ctx: &Ctx<'_>,
+    code: &str,
+    script: Result<(), CellError>,
+    budget: &mut Budget,
+) -> Result<Kind, CellError> {
+    match (script, budget.compile(ctx, code, Goal::Async)) {
         (Ok(()), Err(_)) => Ok(Kind::Sync),
         (Err(_), Ok(())) => Ok(Kind::Async),
         (Err(script), Err(asynchronous)) => Err(explain(code, script, asynchronous)),
@@ -450,7 +472,10 @@ mod tests {
     fn budget(code: &str) -> (Result<Kind, CellError>, Budget) {
         let mut budget = Budget::of(code.len());
         // A test thread has more stack than the engine uses.
-        let result = Parser::default().with(|ctx| detect(ctx, code, &mut budget));
+        let result = Parser::default().with(|ctx| {
+            let script = budget.compile(ctx, code, Goal::Script);
+            detect(ctx, code, script, &mut budget)
+        });
         (result, budget)
     }
 
@@ -465,6 +490,7 @@ mod tests {
                     "RangeError",
                     "TimeLimit",
                     "InternalError",
+                    "MemoryLimit",
                     "Thrown"
                 ]
                 .contains(&error.name.as_str()),
@@ -488,6 +514,23 @@ mod tests {
         assert_eq!(Parser::default().parse(&few), Ok(Kind::Async));
         let texts = format!("{}; await (1)", "'await (1)';".repeat(50_000));
         assert_eq!(Parser::default().parse(&texts), Ok(Kind::Async));
+    }
+
+    /// The reply to wrong code is the error of the goal that got further, as before it runs.
+    #[test]
+    fn code_that_is_no_script_needs_one_compilation() {
+        let parser = Parser::default();
+        for code in ["label: { await x }", "label: { await x", "var await; ]"] {
+            assert_eq!(clear::kind(code), None, "{code}");
+            assert_eq!(parser.detect(code), Ok(Kind::Async), "{code}");
+        }
+        assert_eq!(parser.check("label: { await x }"), Ok(Kind::Async));
+        let error = CellError::new("SyntaxError", "as it runs");
+        for code in ["label: { await x", "var await; ]"] {
+            let explained = parser.explain(code, error.clone());
+            assert_eq!(explained, parser.check(code).unwrap_err());
+            assert_ne!(explained, error);
+        }
     }
 
     #[test]
