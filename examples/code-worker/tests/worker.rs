@@ -25,6 +25,7 @@ on_every_runtime!(erased
     code_in_full_memory_is_compiled
     code_that_compiles_in_full_memory_ends
     a_session_goes_on_after_values_that_are_freed_at_its_end
+    a_session_goes_on_after_an_array_that_fills_its_memory
     what_is_left_behind_in_full_memory_goes_on
     what_is_left_behind_and_fills_the_memory_is_told
     completion_and_inspection_in_full_memory_discard_nothing
@@ -300,6 +301,26 @@ fn code_that_compiles_in_full_memory_ends(rt: AnyRuntime) {
             ok("3"),
             "{model}"
         );
+    });
+}
+
+/// An array that has no room grows once more, from the reserve, and exists then.
+fn a_session_goes_on_after_an_array_that_fills_its_memory(rt: AnyRuntime) {
+    let limits = Limits {
+        memory: 16 * 1024 * 1024,
+        ..Limits::default()
+    };
+    in_each(&rt, limits, |rt, connection, model| {
+        for round in 0..3 {
+            let code = "globalThis.a = []; for (;;) a.push(a.length)";
+            let filled = name(execute(rt, connection, code));
+            assert_eq!(filled, "MemoryLimit", "{model}, {round}");
+            let length = execute(rt, connection, "a.length > 100000");
+            assert_eq!(length, ok("true"), "{model}, {round}");
+        }
+        assert_eq!(execute(rt, connection, "a = null; 1"), ok("1"), "{model}");
+        let room = execute(rt, connection, "'x'.repeat(8e6).length");
+        assert_eq!(room, ok("8000000"), "{model}");
     });
 }
 
