@@ -14,14 +14,14 @@
 //! taken away, which the parser checks at each token. There may be no further token. So small blocks,
 //! and those that grow, come from a reserve meanwhile, also if the code must stop for another reason.
 //! The reserve is enough: behind the last token each of the parser's buffers grows at most once, by half
-//! of itself (`dbuf_claim` and `js_resize_array` in the engine), and together they are part of what is
-//! used. That a block is one of these buffers cannot be seen here; so an array that has no room may
-//! grow once more, too, before its execution ends.
+//! of itself (`dbuf_claim` and `js_resize_array` in the engine; only small ones grow more often), and
+//! together they are part of what is used. That a block is one of these buffers cannot be seen here; so
+//! an array that has no room may grow once more, too, before its execution ends.
 
 use std::{
     fmt,
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
@@ -50,6 +50,8 @@ pub(crate) struct Memory {
     new: AtomicUsize,
     grown: AtomicUsize,
     may_grow: AtomicUsize,
+    // The addresses of those that grew and are not small.
+    have_grown: Mutex<Vec<usize>>,
 }
 
 type IsStopped = dyn Fn() -> bool + Send + Sync;
@@ -65,8 +67,10 @@ const RESERVE: usize = 4 * 1024 * 1024;
 const RESERVE_EACH: usize = 256 * 1024;
 
 /// What new small blocks may have in all while the code ends. Blocks that grow may have half of what is
-/// used.
+/// used, and once those that grow by more than `GROWS_ONCE`: the parser writes far less behind the last
+/// token, for a few hundred operators, arrows and the like that the stack has room for.
 const RESERVE_OF_ENDS: usize = 512 * 1024;
+const GROWS_ONCE: usize = 64 * 1024;
 
 /// How far beyond the limit an execution may begin.
 const BEYOND: usize = 8 * 1024 * 1024;
@@ -95,6 +99,7 @@ impl Memory {
             new: AtomicUsize::new(0),
             grown: AtomicUsize::new(0),
             may_grow: AtomicUsize::new(0),
+            have_grown: Mutex::default(),
         })
     }
 
@@ -172,7 +177,8 @@ impl Memory {
         self.refused.load(Ordering::Relaxed) && self.refused.swap(false, Ordering::Relaxed)
     }
 
-    fn admits(&self, more: usize, grows: bool) -> bool {
+    /// May a new block, or one that grows, have so much more?
+    fn admits(&self, more: usize, grows: Option<*mut u8>) -> bool {
         if self.is_stopped(more) {
             self.end();
             return self.grants(more, grows);
@@ -184,25 +190,28 @@ impl Memory {
         let is_small = more <= RESERVE_EACH;
         // A large block may be of anything, such as a text; code can catch its error.
         // Once: what cleans up after the execution has the stack again, and may be short of memory, too.
-        if (is_small || grows) && !self.is_over() {
+        if (is_small || grows.is_some()) && !self.is_over() {
             self.over.store(true, Ordering::Relaxed);
             self.end();
         }
-        (is_small && self.has_room(more, RESERVE)) || (grows && self.grants(more, grows))
+        (is_small && self.has_room(more, RESERVE)) || (grows.is_some() && self.grants(more, grows))
     }
 
     /// May the end of the code have this? All of it counts, also what is freed meanwhile: functions of
     /// the engine that take long must end soon, and most of them allocate.
-    fn grants(&self, more: usize, grows: bool) -> bool {
+    fn grants(&self, more: usize, grows: Option<*mut u8>) -> bool {
         if !self.is_ending() {
             let may_grow = self.used() / 2 + RESERVE_EACH;
             self.may_grow.store(may_grow, Ordering::Relaxed);
         }
         let (counter, most) = match grows {
-            true => (&self.grown, self.may_grow.load(Ordering::Relaxed)),
+            Some(block) if more > GROWS_ONCE && self.have_grown().contains(&block.addr()) => {
+                return false;
+            }
+            Some(_) => (&self.grown, self.may_grow.load(Ordering::Relaxed)),
             // Large new blocks are of functions, and not of the parser.
-            false if more >= LARGE => return false,
-            false => (&self.new, RESERVE_OF_ENDS),
+            None if more >= LARGE => return false,
+            None => (&self.new, RESERVE_OF_ENDS),
         };
         let sum = counter.load(Ordering::Relaxed).saturating_add(more.max(1));
         let is_granted = sum <= most;
@@ -212,6 +221,26 @@ impl Memory {
         is_granted
     }
 
+    /// A block has grown by so much.
+    fn has_grown(&self, block: *mut u8, more: usize) {
+        if more > GROWS_ONCE && self.is_ending() {
+            self.have_grown().push(block.addr());
+        }
+    }
+
+    /// A block is freed, or moved.
+    fn is_gone(&self, block: *mut u8) {
+        if self.grown.load(Ordering::Relaxed) > 0 {
+            self.have_grown().retain(|grown| *grown != block.addr());
+        }
+    }
+
+    fn have_grown(&self) -> MutexGuard<'_, Vec<usize>> {
+        self.have_grown
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn is_ending(&self) -> bool {
         self.new.load(Ordering::Relaxed) > 0 || self.grown.load(Ordering::Relaxed) > 0
     }
@@ -219,7 +248,9 @@ impl Memory {
     /// The next code has the whole reserve.
     fn has_ended(&self) {
         self.new.store(0, Ordering::Relaxed);
-        self.grown.store(0, Ordering::Relaxed);
+        if self.grown.swap(0, Ordering::Relaxed) > 0 {
+            self.have_grown().clear();
+        }
     }
 
     fn has_room(&self, more: usize, beyond: usize) -> bool {
@@ -267,7 +298,7 @@ mod implementation {
     // the same request; so pointers that come back are always its own.
     unsafe impl Allocator for Limited {
         fn alloc(&mut self, wanted: usize) -> *mut u8 {
-            if !self.0.admits(wanted, false) {
+            if !self.0.admits(wanted, None) {
                 return std::ptr::null_mut();
             }
             let pointer = RustAllocator.alloc(wanted);
@@ -278,7 +309,7 @@ mod implementation {
 
         fn calloc(&mut self, count: usize, each: usize) -> *mut u8 {
             // `RustAllocator` would panic if the product overflowed, across the engine's frames.
-            if !self.0.admits(count.saturating_mul(each), false) {
+            if !self.0.admits(count.saturating_mul(each), None) {
                 return std::ptr::null_mut();
             }
             let pointer = RustAllocator.calloc(count, each);
@@ -292,6 +323,7 @@ mod implementation {
             // its size is read before it is freed.
             unsafe {
                 self.0.subtract(size(pointer));
+                self.0.is_gone(pointer);
                 RustAllocator.dealloc(pointer);
             }
         }
@@ -303,7 +335,8 @@ mod implementation {
             }
             // SAFETY: the caller promises that it is ours, and not freed.
             let before = unsafe { size(pointer) };
-            if wanted > before && !self.0.admits(wanted - before, true) {
+            let more = wanted.saturating_sub(before);
+            if more > 0 && !self.0.admits(more, Some(pointer)) {
                 return std::ptr::null_mut();
             }
             // SAFETY: the same promise. If it gives null, the old block still exists and still
@@ -313,6 +346,8 @@ mod implementation {
                 if !new.is_null() {
                     self.0.subtract(before);
                     self.0.add(size(new));
+                    self.0.is_gone(pointer);
+                    self.0.has_grown(new, more);
                 }
                 new
             }

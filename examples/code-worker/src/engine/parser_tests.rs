@@ -38,7 +38,13 @@ fn code_that_must_stop_behind_its_last_token_ends() {
 /// that is used at that time, and by how much the buffer grows.
 fn at_the_edge(check: impl Fn(&str, usize, usize)) {
     // The byte code of a name is written when the parser has read the next token.
-    for (each, end) in [(",Map", ""), (",`${Map}`", ""), (",0", ",()=>()=>()=>Map")] {
+    let assignments = format!(",{}Map", "Map=".repeat(200));
+    for (each, end) in [
+        (",Map", ""),
+        (",`${Map}`", ""),
+        (",0", ",()=>()=>()=>Map"),
+        (",0", &assignments),
+    ] {
         let code = |shift: usize, count: usize| {
             format!("0{}{}{end}", ",0".repeat(shift), each.repeat(count))
         };
