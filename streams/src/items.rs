@@ -199,6 +199,16 @@ impl<T: Send + 'static> Items<T> {
         if let (Source::Iterator(slot), Ok(())) = (&mut self.source, check_may_block()) {
             return next_in_place(slot);
         }
+        self.next_otherwise()
+    }
+
+    /// The same, for all sources other than a plain loop.
+    ///
+    /// Apart, so that both give the item where the caller wants it. A processor waits for values that
+    /// it copies right after they were stored in other parts.
+    #[inline(never)]
+    #[track_caller]
+    fn next_otherwise(&mut self) -> Option<T> {
         match self.try_next_blocking() {
             Ok(Ok(item)) => item,
             Ok(Err(error)) => refuse(&error),
@@ -206,8 +216,6 @@ impl<T: Send + 'static> Items<T> {
         }
     }
 
-    /// The same, for all sources other than a plain loop.
-    #[inline(never)]
     fn try_next_blocking(&mut self) -> Result<Result<Option<T>, JoinError>, BlockOnError> {
         check_may_block()?;
         if let Source::Unmade(_) = self.source {
@@ -238,10 +246,16 @@ fn next_in_place<T: Send + 'static>(slot: &mut Option<Kept<T>>) -> Option<T> {
     }
 
     let ends = Ends(slot);
-    let item = ends.0.as_mut()?.next()?;
-    // There may be more.
-    std::mem::forget(ends);
-    Some(item)
+    // As a whole: taken out of its `Option` and put back, an item would be copied in between.
+    let item = match ends.0.as_mut() {
+        Some(iterator) => iterator.next(),
+        None => None,
+    };
+    if item.is_some() {
+        // There may be more.
+        std::mem::forget(ends);
+    }
+    item
 }
 
 impl<T: Send + 'static> Source<T> {
