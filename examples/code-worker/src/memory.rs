@@ -204,21 +204,26 @@ impl Memory {
             let may_grow = self.used() / 2 + RESERVE_EACH;
             self.may_grow.store(may_grow, Ordering::Relaxed);
         }
-        let (counter, most) = match grows {
-            Some(block) if more > GROWS_ONCE && self.have_grown().contains(&block.addr()) => {
-                return false;
-            }
-            Some(_) => (&self.grown, self.may_grow.load(Ordering::Relaxed)),
-            // Large new blocks are of functions, and not of the parser.
-            None if more >= LARGE => return false,
-            None => (&self.new, RESERVE_OF_ENDS),
-        };
-        let sum = counter.load(Ordering::Relaxed).saturating_add(more.max(1));
-        let is_granted = sum <= most;
-        if is_granted {
+        let count = |counter: &AtomicUsize| {
+            let sum = counter.load(Ordering::Relaxed).saturating_add(more.max(1));
             counter.store(sum, Ordering::Relaxed);
+            sum
+        };
+        // Beyond the reserve as for other code, one of some small blocks is refused. The error that code
+        // cannot catch needs memory, too: without it, a loop would catch whatever comes in its place.
+        let is_next = self.count.load(Ordering::Relaxed).is_multiple_of(ASKS);
+        let is_small = more < LARGE && !is_next;
+        match grows {
+            Some(block) if more > GROWS_ONCE && self.have_grown().contains(&block.addr()) => false,
+            // What is refused does not count.
+            Some(_) => {
+                let left = self.may_grow.load(Ordering::Relaxed);
+                let left = left.saturating_sub(self.grown.load(Ordering::Relaxed));
+                (more <= left || is_small) && count(&self.grown) > 0
+            }
+            // Large new blocks are of functions, and not of the parser.
+            None => more < LARGE && (count(&self.new) <= RESERVE_OF_ENDS || is_small),
         }
-        is_granted
     }
 
     /// A block has grown by so much.
