@@ -7,7 +7,7 @@ use std::{
 };
 
 use fourway_servers::{
-    NATS_URL, NOTHING_LEFT_OUT, Nats, POSTGRES_URL, Postgres, ServerError, SmallDisk,
+    Host, NATS_URL, NOTHING_LEFT_OUT, Nats, POSTGRES_URL, Postgres, ServerError, SmallDisk,
     WITHOUT_SERVERS, nats_server, postgres_programs,
 };
 
@@ -28,9 +28,10 @@ pub(crate) fn run(mut args: Vec<OsString>) -> ExitCode {
     if !without_harms {
         // For workers with a wrong clock. Without it the suite fails.
         install_unless_there("libfaketime");
-        // For machines with a network of their own. Where they cannot be had the tests go without, for
-        // others do the same by processes.
+        // For machines with a network of their own. Where they cannot be had, other tests do the same
+        // by processes, and this is but said.
         install_unless_there("iproute2");
+        let _ = Host::is_possible_or_not_run();
         if !SmallDisk::is_possible() {
             eprintln!(
                 "NOT RUN: full disks, for nothing may be mounted here. Give this the right to (as root it mostly has it), or go on with --without-harms"

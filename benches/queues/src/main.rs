@@ -4,7 +4,8 @@
 //! 10,000 jobs that do nothing are submitted, 500 at a time, and processed, by a private server and
 //! in one process. Each crate is set up for speed by its own means: graphile_worker with the
 //! configuration of its own benches, batches of completed jobs and as many at a time as it is
-//! fastest with; apalis-postgres with batches as large as what it runs at a time.
+//! fastest with; apalis-postgres with batches as large as what it runs at a time. A server that
+//! `FOURWAY_POSTGRES_URL` names keeps the tables.
 
 use std::{
     collections::BTreeMap,
@@ -112,7 +113,8 @@ async fn engine(
     round: usize,
     jobs: usize,
 ) -> Result<[Duration; 2], Box<dyn Error>> {
-    let url = format!("{url}?schema=queues_{}_{round}", std::process::id());
+    let and = if url.contains('?') { '&' } else { '?' };
+    let url = format!("{url}{and}schema=queues_{}_{round}", std::process::id());
     let engine = fourway_jobs_url::open(rt, &url).await?;
     let client = JobClient::new(rt, engine.clone());
     let start = Instant::now();

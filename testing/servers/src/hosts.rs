@@ -28,35 +28,48 @@ pub struct Host {
 }
 
 impl Host {
-    /// So many machines; `None`, with a line on standard error, if this process may not make them:
-    /// it needs the program `ip` of iproute2, and the rights of root.
+    /// Whether this process may make one: `ip` of iproute2 makes it, with the rights of root. If not,
+    /// it prints a line on standard error that says why.
+    #[must_use]
+    pub fn is_possible_or_not_run() -> bool {
+        let host = Self::new();
+        if let Err(error) = &host {
+            eprintln!("NOT RUN: machines of their own, by network namespaces: {error}");
+        }
+        host.is_ok()
+    }
+
+    /// So many machines; `None`, with a line on standard error, if this process may not make one.
+    ///
+    /// # Panics
+    ///
+    /// If it may make one, and not so many.
     #[must_use]
     pub fn several<const N: usize>() -> Option<[Self; N]> {
-        let mut hosts = Vec::new();
-        for _ in 0..N {
-            match Self::new() {
-                Ok(host) => hosts.push(host),
-                Err(error) => {
-                    eprintln!("NOT RUN: machines of their own by network namespaces: {error}");
-                    return None;
-                }
-            }
+        if !Self::is_possible_or_not_run() {
+            return None;
         }
-        hosts.try_into().ok()
+        Some([(); N].map(|()| Self::new().expect("one more machine")))
     }
 
     /// # Errors
     ///
     /// If this process may not make one, or cannot reach it.
     fn new() -> Result<Self, ServerError> {
+        // Another process may have come to the same address.
+        let another = || Self::make().or_else(|_taken| Self::make());
+        Self::make().or_else(|_taken| another())
+    }
+
+    fn make() -> Result<Self, ServerError> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Relaxed);
         // At most 15 bytes.
         let name = format!("fw{:x}h{number:x}", process::id());
         let far = format!("{name}f");
         // Each cable is a network of four addresses in 198.18.0.0/15, which is set aside for
-        // such tests (RFC 2544). Two processes may come to the same one: then the look at the
-        // end fails.
+        // such tests (RFC 2544). Two processes may come to the same one: then the look at the end
+        // fails.
         let net = 0xC612_0000 | (((process::id().wrapping_mul(97) + number) & 0x7FFF) << 2);
         let this = Self {
             here: Ipv4Addr::from_bits(net + 1),

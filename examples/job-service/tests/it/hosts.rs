@@ -7,6 +7,7 @@ use fourway_core::{BlockOn, Spawner, Task, cancel::CancellationToken};
 use fourway_net::Net;
 use fourway_servers::{Host, Nats, Postgres, Wire, or_not_run};
 use gateway::{Gateway, Log, Settings};
+use serde_json::Value;
 
 use crate::common::{Service, Working, endless, search, until};
 
@@ -70,9 +71,12 @@ fn machines_that_are_cut_off(port: u16, store: impl Fn(&str) -> String) {
     until("another one has it", || {
         holder(&job).is_some_and(|name| Some(&name) != first.as_ref())
     });
-    let now = through.job(&job);
-    assert_eq!(now["attempt"], 2, "{now}");
-    assert_eq!(now["attempts"][0]["state"], "lost", "{now}");
+    // Two, or more on a machine that is too busy for heartbeats.
+    let is_lost = |now: &Value| {
+        assert!(now["attempt"].as_u64() >= Some(2), "{now}");
+        assert_eq!(now["attempts"][0]["state"], "lost", "{now}");
+    };
+    is_lost(&through.job(&job));
     host.mend().unwrap();
 
     // As many as they all run at a time. So the first one works again, and has given up the job that
@@ -84,16 +88,15 @@ fn machines_that_are_cut_off(port: u16, store: impl Fn(&str) -> String) {
         let holders: Vec<_> = more.iter().chain([&job]).filter_map(holder).collect();
         working.iter().all(|worker| holders.contains(&worker.name))
     });
-    let now = through.job(&job);
-    assert_eq!(now["attempt"], 2, "{now}");
+    is_lost(&through.job(&job));
 
     // While a service is cut off, the other one answers, once the gateway has noticed.
     let status = format!("/status/{job}");
-    for host in &hosts[..2] {
-        host.cut().unwrap();
+    // A request to a service that has just gone, or has just come back, may fail.
+    let answers = |url: &str| {
         let mut answered = 0;
-        until("the other one answers", || {
-            let answer = through.get(&status);
+        until(&format!("{url} answers"), || {
+            let answer = through.get_at(&format!("{url}{status}"));
             let ok = answer.status == 200;
             answered = if ok { answered + 1 } else { 0 };
             assert!(
@@ -103,10 +106,19 @@ fn machines_that_are_cut_off(port: u16, store: impl Fn(&str) -> String) {
             );
             answered == 4
         });
+    };
+    for (host, url) in hosts.iter().zip(&urls) {
+        host.cut().unwrap();
+        answers(&through.url);
         host.mend().unwrap();
+        answers(url);
+        answers(&through.url);
     }
     for job in more.iter().chain([&job]) {
-        through.delete(&format!("/jobs/{job}"));
+        let path = format!("/jobs/{job}");
+        until("it is to be cancelled", || {
+            through.delete(&path).status < 500
+        });
         through.until_state(job, "cancelled");
     }
     let last = through.submit(&search(1000));
