@@ -23,6 +23,7 @@ use crate::reactor::std_thread;
 #[cfg(feature = "tokio")]
 use crate::reactor::tokio;
 use crate::{
+    budget::Budget,
     error::Refused,
     provide::{Datagrams, Listener, Stream},
 };
@@ -74,8 +75,16 @@ impl Socket for net::TcpListener {
 impl Socket for net::UdpSocket {
     type Provided = dyn Datagrams;
 
+    // One that can send would let a datagram out of a simulation: `AsFd` lends it, and needs no
+    // connection to send. So it is connected to itself, which others cannot send to, and then shut
+    // down. Not for reading as well, which makes it readable for ever: a loop that waits for its
+    // descriptor would spin.
     fn placeholder() -> io::Result<Self> {
-        placeholder(Type::DGRAM).map(Into::into)
+        let socket = placeholder(Type::DGRAM)?;
+        socket.bind(&net::SocketAddr::from((net::Ipv4Addr::LOCALHOST, 0)).into())?;
+        socket.connect(&socket.local_addr()?)?;
+        socket.shutdown(net::Shutdown::Write)?;
+        Ok(socket.into())
     }
 }
 
@@ -120,16 +129,35 @@ enum Registered<S: Socket> {
 }
 
 /// A socket without a descriptor.
-struct Provided<S: Socket> {
-    socket: Box<S::Provided>,
+pub(crate) struct Provided<S: Socket> {
+    pub(crate) socket: Box<S::Provided>,
+    /// A network may have every operation ready, as no poll takes any of its time.
+    budget: Budget,
     /// What has a descriptor: for options, which are kept and have no effect. Made when it is
     /// needed.
     placeholder: OnceLock<S>,
     /// Apart, because nearly every program sets this one: it needs no descriptor.
-    nodelay: AtomicBool,
+    pub(crate) nodelay: AtomicBool,
 }
 
 impl<S: Socket> Provided<S> {
+    /// Polls an operation, unless it is time to yield.
+    pub(crate) fn poll<T>(
+        &self,
+        cx: &mut Context<'_>,
+        op: impl FnOnce(&S::Provided, &mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        if self.budget.is_over() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let polled = op(&self.socket, cx);
+        if polled.is_pending() {
+            self.budget.rest();
+        }
+        polled
+    }
+
     fn placeholder(&self) -> io::Result<&S> {
         if let Some(placeholder) = self.placeholder.get() {
             return Ok(placeholder);
@@ -159,6 +187,7 @@ impl<S: Socket> Io<S> {
     pub(crate) fn provide(socket: Box<S::Provided>) -> Self {
         Self::new(Registered::Provided(Box::new(Provided {
             socket,
+            budget: Budget::default(),
             placeholder: OnceLock::new(),
             nodelay: AtomicBool::new(false),
         })))
@@ -211,15 +240,16 @@ impl<S: Socket> Io<S> {
         }
     }
 
-    /// As `provided`, for an operation that waits: an error in a forked child.
+    /// As `provided`, for an operation that waits or changes it: an error in a forked child.
     #[inline]
-    pub(crate) fn waiting(&self) -> io::Result<Option<&S::Provided>> {
-        match self.provided() {
-            Some(provided) => {
+    pub(crate) fn waiting(&self) -> io::Result<Option<&Provided<S>>> {
+        match self.registered() {
+            Registered::Provided(provided) => {
                 self.check_fork()?;
                 Ok(Some(provided))
             }
-            None => Ok(None),
+            #[cfg(any(feature = "tokio", feature = "smol", feature = "std-thread"))]
+            _ => Ok(None),
         }
     }
 
@@ -373,7 +403,7 @@ where
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         if let Some(provided) = self.waiting()? {
-            return provided.poll_read(cx, buf);
+            return provided.poll(cx, |socket, cx| socket.poll_read(cx, buf));
         }
         let room = buf.len();
         let drained = move |read: &usize| S::SHORT_READ_IS_ALL && 0 < *read && *read < room;
@@ -388,14 +418,15 @@ where
     ) -> Poll<io::Result<usize>> {
         if let Some(provided) = self.waiting()? {
             let first = bufs.iter_mut().find(|buf| !buf.is_empty());
-            return provided.poll_read(cx, first.map_or(&mut [], |buf| buf));
+            let buf = first.map_or(&mut [][..], |buf| buf);
+            return provided.poll(cx, |socket, cx| socket.poll_read(cx, buf));
         }
         self.poll(cx, Direction::Read, |mut socket| socket.read_vectored(bufs))
     }
 
     pub(crate) fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if let Some(provided) = self.waiting()? {
-            return provided.poll_write(cx, buf);
+            return provided.poll(cx, |socket, cx| socket.poll_write(cx, buf));
         }
         let drained = |written: &usize| 0 < *written && *written < buf.len();
         let write = |mut socket: &S| socket.write(buf);
@@ -409,7 +440,8 @@ where
     ) -> Poll<io::Result<usize>> {
         if let Some(provided) = self.waiting()? {
             let first = bufs.iter().find(|buf| !buf.is_empty());
-            return provided.poll_write(cx, first.map_or(&[], |buf| buf));
+            let buf = first.map_or(&[][..], |buf| buf);
+            return provided.poll(cx, |socket, cx| socket.poll_write(cx, buf));
         }
         let write = |mut socket: &S| socket.write_vectored(bufs);
         self.poll(cx, Direction::Write, write)

@@ -8,6 +8,7 @@
 //! runtime, and each name, is the network's. Such a runtime has no sockets of the system: those that
 //! are made from descriptors (`from_std`, Unix sockets, pipes of child processes, signals) give
 //! [`Unsupported`](std::io::ErrorKind::Unsupported), so that nothing leaves a simulation unnoticed.
+//! `AsFd`, which cannot fail, lends a placeholder.
 //!
 //! What needs a descriptor, of a socket that has none: see [`Stream`].
 
@@ -79,7 +80,10 @@ pub trait Network: Send + Sync + 'static {
 /// * `set_nodelay` and `nodelay` keep the value, which has no effect.
 /// * Other options (`ttl`, `keepalive`, buffer sizes), and the descriptor that `AsFd` lends, are of a
 ///   placeholder: a socket of the system without a connection, which is made when it is needed first.
-///   It keeps the options, and they have no effect.
+///   It keeps the options, and they have no effect. That of a [`UdpSocket`](crate::UdpSocket) cannot
+///   send: it is connected to itself and shut down for writing.
+///
+/// Its polls may be ready without end. After some in a row the caller yields.
 pub trait Stream: fmt::Debug + Send + Sync + 'static {
     /// Reads what there is; 0 is the end.
     fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>>;
@@ -187,17 +191,20 @@ pub trait Datagrams: fmt::Debug + Send + Sync + 'static {
 }
 
 /// The runtime with these extensions has the sockets of `network` from now on. `false` if it has
-/// another network, or is shut down.
+/// another network, or is shut down: then `network` is dropped, and closed before that if the other
+/// one, or the shutdown, came at the same time.
 ///
 /// The network is closed and dropped when the extensions are closed. Until then they keep it, so it
 /// must not keep a handle on the runtime.
 pub fn install(extensions: &Extensions, network: impl Network) -> bool {
-    let mut installs = false;
+    let mut ours = None;
     let installed = extensions.get_or_insert_with(|| {
-        installs = true;
-        Installed(Arc::new(Closes(Arc::new(network))))
+        let made = Installed(Arc::new(Closes(Arc::new(network))));
+        ours.insert(made).clone()
     });
-    installs && installed.is_some()
+    // Ours was made, but another call may have been faster to put its own there.
+    let is_ours = |ours: Installed| installed.is_some_and(|it| Arc::ptr_eq(&it.0, &ours.0));
+    ours.is_some_and(is_ours)
 }
 
 /// The error of sockets whose runtime is shut down: [`is_shutdown`](crate::is_shutdown).

@@ -127,7 +127,7 @@ impl UdpSocket {
     /// The system's error.
     pub fn connect(&self, peer: SocketAddr) -> io::Result<()> {
         if let Some(provided) = self.io.waiting()? {
-            return provided.connect(peer);
+            return provided.socket.connect(peer);
         }
         self.io.own()?.connect(peer)
     }
@@ -143,7 +143,8 @@ impl UdpSocket {
     /// If dropped before it is ready, it has sent nothing.
     pub async fn send_to(&self, datagram: &[u8], to: SocketAddr) -> io::Result<usize> {
         if let Some(provided) = self.io.waiting()? {
-            return poll_fn(|cx| provided.poll_send(cx, datagram, Some(to))).await;
+            return poll_fn(|cx| provided.poll(cx, |it, cx| it.poll_send(cx, datagram, Some(to))))
+                .await;
         }
         let send = |socket: &std::net::UdpSocket| socket.send_to(datagram, to);
         self.io.run(Direction::Write, send).await
@@ -160,7 +161,7 @@ impl UdpSocket {
     /// Dropping it loses no datagram.
     pub async fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         if let Some(provided) = self.io.waiting()? {
-            return poll_fn(|cx| provided.poll_recv(cx, buf)).await;
+            return poll_fn(|cx| provided.poll(cx, |it, cx| it.poll_recv(cx, buf))).await;
         }
         let recv = |socket: &std::net::UdpSocket| socket.recv_from(buf);
         self.io.run(Direction::Read, recv).await
@@ -173,7 +174,7 @@ impl UdpSocket {
     /// As [`recv_from`](Self::recv_from).
     pub async fn peek_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         if let Some(provided) = self.io.waiting()? {
-            return poll_fn(|cx| provided.poll_peek(cx, buf)).await;
+            return poll_fn(|cx| provided.poll(cx, |it, cx| it.poll_peek(cx, buf))).await;
         }
         let peek = |socket: &std::net::UdpSocket| socket.peek_from(buf);
         self.io.run(Direction::Read, peek).await
@@ -191,7 +192,8 @@ impl UdpSocket {
     /// As [`send_to`](Self::send_to).
     pub async fn send(&self, datagram: &[u8]) -> io::Result<usize> {
         if let Some(provided) = self.io.waiting()? {
-            return poll_fn(|cx| provided.poll_send(cx, datagram, None)).await;
+            return poll_fn(|cx| provided.poll(cx, |it, cx| it.poll_send(cx, datagram, None)))
+                .await;
         }
         let send = |socket: &std::net::UdpSocket| socket.send(datagram);
         self.io.run(Direction::Write, send).await
@@ -208,7 +210,7 @@ impl UdpSocket {
     /// As [`recv_from`](Self::recv_from).
     pub async fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
         if let Some(provided) = self.io.waiting()? {
-            let received = poll_fn(|cx| provided.poll_recv(cx, buf)).await;
+            let received = poll_fn(|cx| provided.poll(cx, |it, cx| it.poll_recv(cx, buf))).await;
             return received.map(|(length, _)| length);
         }
         let recv = |socket: &std::net::UdpSocket| socket.recv(buf);

@@ -2,25 +2,26 @@
 
 use std::{
     collections::HashMap,
-    future::ready,
+    future::{Future, ready},
     io,
     net::{Shutdown, SocketAddr},
     os::fd::AsFd,
+    pin::pin,
     sync::{
-        Arc, Mutex,
+        Arc, Barrier, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
-use fourway_core::{AnyRuntime, BlockOn, Compose, Shutdown as _, Spawner};
+use fourway_core::{AnyRuntime, BlockOn, Compose, Shutdown as _, Spawner, implement::Extensions};
 use fourway_net::{
-    Net, TcpListener, TcpStream, UdpSocket, is_shutdown,
+    Net, TcpListener, TcpStream, UdpSocket, is_forked, is_shutdown,
     provide::{self, Boxed, Datagrams, Listener, Network, Stream},
 };
-use fourway_testing::runtimes;
-use futures_util::{AsyncReadExt, AsyncWriteExt};
+use fourway_testing::{forked, poll_once, runtimes};
+use futures_util::{AsyncReadExt, AsyncWriteExt, StreamExt};
 
 /// Connections that give back what is written to them, and datagrams that come back.
 #[derive(Clone, Default)]
@@ -315,7 +316,15 @@ fn options_are_kept_and_what_needs_the_system_is_refused() {
             let listener = rt.listen_tcp("mirror:7").await.unwrap();
             (listener, rt.bind_udp("mirror:7").await.unwrap())
         });
-        let _ = (listener.as_fd(), socket.as_fd());
+        let _ = listener.as_fd();
+        // Nor does anything leave by the descriptor of one that needs no connection to send.
+        let outside = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        outside.set_nonblocking(true).unwrap();
+        let to = outside.local_addr().unwrap().into();
+        let sent = socket2::SockRef::from(&socket).send_to(b"out", &to);
+        assert!(sent.is_err(), "{sent:?}");
+        let received = outside.recv(&mut [0; 3]).unwrap_err();
+        assert_eq!(received.kind(), io::ErrorKind::WouldBlock);
         socket.set_broadcast(true).unwrap();
         refused(socket.join_multicast_v4([224, 0, 0, 251].into(), [0; 4].into()));
         refused(rt.block_on(socket.send_by(|_| Ok(()))));
@@ -374,4 +383,84 @@ fn it_is_closed_with_its_runtime() {
         assert!(is_shutdown(&made.unwrap_err()));
         assert!(!install(&rt, Mirror::default()));
     });
+}
+
+/// Operations that are all ready would keep the thread (FA-1, no task starves).
+#[test]
+fn ready_without_end_it_yields() {
+    async fn yields(often: impl Future<Output = ()>) {
+        let mut often = pin!(often);
+        assert!(poll_once(often.as_mut()).await.is_pending());
+        often.await;
+    }
+    macro_rules! each_yields {
+        ($($op:expr),* $(,)?) => {
+            $(yields(async {
+                for _ in 0..1000 {
+                    let result = $op.await;
+                    assert!(result.is_ok());
+                }
+            })
+            .await;)*
+        };
+    }
+    each_of(&["std-thread"], |rt| {
+        rt.block_on(async {
+            let at = SocketAddr::from(([1, 2, 3, 4], 9));
+            let socket = rt.bind_udp(at).await.unwrap();
+            let mut buf = [0];
+            each_yields!(
+                socket.send(b"x"),
+                socket.send_to(b"x", at),
+                socket.peek_from(&mut buf),
+                socket.recv(&mut buf),
+                socket.recv_from(&mut buf),
+            );
+            let listener = rt.listen_tcp(at).await.unwrap();
+            let mut stream = rt.connect_tcp(at).await.unwrap();
+            each_yields!(
+                stream.write(b"x"),
+                stream.write_vectored(&[io::IoSlice::new(b"x")]),
+                stream.peek(&mut buf),
+                listener.accept(),
+                async { listener.incoming().next().await.unwrap() },
+                stream.read(&mut buf),
+                async {
+                    let mut bufs = [io::IoSliceMut::new(&mut buf)];
+                    stream.read_vectored(&mut bufs).await
+                },
+            );
+        });
+    });
+}
+
+#[test]
+fn a_forked_child_does_not_change_it() {
+    each_of(&["std-thread"], |rt| {
+        let stream = rt.block_on(connect(&rt));
+        let stream = forked(stream, |stream| {
+            assert!(is_forked(&stream.set_nodelay(true).unwrap_err()));
+            assert!(is_forked(&stream.set_linger(None).unwrap_err()));
+            assert!(!stream.nodelay().unwrap());
+        });
+        stream.set_nodelay(true).unwrap();
+    });
+}
+
+#[test]
+fn of_two_that_are_installed_at_once_one_is() {
+    let extensions: Vec<_> = (0..5000).map(|_| Extensions::new()).collect();
+    let barrier = Barrier::new(2);
+    let installs = || {
+        let at_once = |extensions| {
+            barrier.wait();
+            provide::install(extensions, Mirror::default())
+        };
+        extensions.iter().map(at_once).collect::<Vec<_>>()
+    };
+    let (one, other) = std::thread::scope(|scope| {
+        let other = scope.spawn(installs);
+        (installs(), other.join().unwrap())
+    });
+    assert!(one.iter().zip(&other).all(|(one, other)| one != other));
 }

@@ -118,7 +118,7 @@ impl TcpListener {
     /// Of a runtime's own network.
     fn poll_provided(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
         let provided = self.io.waiting()?.ok_or(io::ErrorKind::Unsupported)?;
-        let (stream, peer) = ready!(provided.poll_accept(cx))?;
+        let (stream, peer) = ready!(provided.poll(cx, |it, cx| it.poll_accept(cx)))?;
         Poll::Ready(Ok((TcpStream::provided(stream), peer)))
     }
 

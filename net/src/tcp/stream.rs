@@ -98,7 +98,7 @@ impl TcpStream {
     /// Dropping it takes nothing.
     pub async fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
         if let Some(provided) = self.io.waiting()? {
-            return poll_fn(|cx| provided.poll_peek(cx, buf)).await;
+            return poll_fn(|cx| provided.poll(cx, |it, cx| it.poll_peek(cx, buf))).await;
         }
         self.io
             .run(Direction::Read, |stream| stream.peek(buf))
@@ -130,7 +130,7 @@ impl TcpStream {
     /// The system's error.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         let result = match self.io.waiting()? {
-            Some(provided) => provided.shutdown(how),
+            Some(provided) => provided.socket.shutdown(how),
             None => self.io.own()?.shutdown(how),
         };
         match result {
@@ -190,10 +190,10 @@ impl TcpStream {
     ///
     /// The system's error.
     pub fn set_nodelay(&self, yes: bool) -> io::Result<()> {
-        match self.io.provided_nodelay() {
-            Some(kept) => {
+        match self.io.waiting()? {
+            Some(provided) => {
                 // Relaxed: nothing else depends on it.
-                kept.store(yes, Ordering::Relaxed);
+                provided.nodelay.store(yes, Ordering::Relaxed);
                 Ok(())
             }
             None => self.io.own()?.set_nodelay(yes),
@@ -249,7 +249,7 @@ impl TcpStream {
     /// The system's error.
     pub fn set_linger(&self, time: Option<Duration>) -> io::Result<()> {
         match self.io.waiting()? {
-            Some(provided) => provided.set_linger(time),
+            Some(provided) => provided.socket.set_linger(time),
             None => self.own_options()?.set_linger(time),
         }
     }
