@@ -18,7 +18,7 @@ pub enum Wait {
     /// A slot of the pool.
     Slot,
     /// What this socket of the simulated network does not have yet: data, room for data, a
-    /// connection or a datagram.
+    /// connection or a datagram. Of one that connects across a partition, the other's address.
     Socket(SocketAddr),
 }
 

@@ -2,13 +2,14 @@
 
 use std::{
     collections::BTreeSet,
-    future::poll_fn,
+    future::{Future, poll_fn},
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
+    task::{Poll, Wake, Waker},
     time::Duration,
 };
 
@@ -164,6 +165,15 @@ async fn tour<R: Runtime>(rt: R) -> Vec<String> {
     let (length, from) = one.recv_from(&mut buf).await.unwrap();
     assert_eq!(from, two.local_addr().unwrap());
     seen.push(String::from_utf8_lossy(&buf[..length]).into_owned());
+    // The unspecified address means the loopback.
+    let port = one.local_addr().unwrap().port();
+    two.connect(([0, 0, 0, 0], port).into()).unwrap();
+    assert_eq!(two.peer_addr().unwrap(), one.local_addr().unwrap());
+    two.send(b"ask").await.unwrap();
+    one.recv_from(&mut buf).await.unwrap();
+    one.send_to(b"said", from).await.unwrap();
+    let length = two.recv(&mut buf).await.unwrap();
+    seen.push(String::from_utf8_lossy(&buf[..length]).into_owned());
 
     let addresses = rt.resolve("localhost:80").await.unwrap();
     seen.push(format!(
@@ -179,7 +189,7 @@ async fn tour<R: Runtime>(rt: R) -> Vec<String> {
 fn a_program_sees_the_same_on_tokio_and_here() {
     let rt = fourway_tokio::Tokio::new().unwrap();
     let expected = rt.block_on(tour(rt.clone()));
-    assert_eq!(expected.len(), 15, "{expected:?}");
+    assert_eq!(expected.len(), 16, "{expected:?}");
     let again = expected.clone();
     Check::default().seeds(50).twice(true).run(move |rt| {
         assert_eq!(rt.block_on(tour(rt.clone())), expected);
@@ -246,6 +256,70 @@ fn writing_waits_for_room() {
         drop(theirs);
         let error = writer.wait().unwrap().unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    });
+}
+
+#[test]
+fn a_larger_buffer_has_room_at_once() {
+    Check::default().seeds(20).run(|rt| {
+        let network = Network::of(&rt);
+        network.set_buffer(100);
+        let (mut mine, _theirs) = rt.block_on(pair(&rt));
+        let writer = rt.spawn(async move { mine.write_all(&[7; 1000]).await });
+        rt.block_on(rt.sleep(100 * MS));
+        assert!(!writer.is_finished());
+        network.set_buffer(1000);
+        writer.wait().unwrap().unwrap();
+    });
+}
+
+/// Nothing keeps these operations waiting, and yet others have a turn (FA-1, no task starves).
+#[test]
+fn operations_that_are_always_ready_let_the_time_pass() {
+    Check::default().seeds(5).run(|rt| {
+        Network::of(&rt).set_delay(MS / 10, MS / 5);
+        rt.block_on(async {
+            let socket = rt.bind_udp("127.0.0.1:0").await.unwrap();
+            let nobody = ([127, 0, 0, 1], 1).into();
+            let sends = async {
+                loop {
+                    socket.send_to(b"x", nobody).await.unwrap();
+                }
+            };
+            let sent: Result<(), _> = rt.timeout(MS, sends).await;
+            assert!(sent.is_err());
+
+            // The peer has read all and is gone. The answer that says so takes a while.
+            let (mut mine, theirs) = pair(&rt).await;
+            drop(theirs);
+            let writes = async { while mine.write_all(b"x").await.is_ok() {} };
+            rt.timeout(10 * MS, writes).await.unwrap();
+        });
+    });
+}
+
+/// A stream that is dropped keeps no waker, and so no task (WA-3, lost tasks are destroyed).
+#[test]
+fn a_dropped_end_forgets_who_waited_there() {
+    struct Counts;
+    impl Wake for Counts {
+        fn wake(self: Arc<Self>) {}
+    }
+    Sim::new(1).run(|rt| {
+        Network::of(&rt).set_buffer(1);
+        let (mut mine, _theirs) = rt.block_on(pair(&rt));
+        let counts = Arc::new(Counts);
+        let waker = Waker::from(counts.clone());
+        rt.block_on(poll_fn(|_| {
+            let cx = &mut std::task::Context::from_waker(&waker);
+            assert!(pin!(mine.read(&mut [0])).poll(cx).is_pending());
+            assert!(pin!(mine.write_all(b"12")).poll(cx).is_pending());
+            Poll::Ready(())
+        }));
+        drop(waker);
+        assert!(Arc::strong_count(&counts) > 1);
+        drop(mine);
+        assert_eq!(Arc::strong_count(&counts), 1);
     });
 }
 
@@ -342,6 +416,60 @@ fn across_a_partition_streams_wait_and_datagrams_are_lost() {
         let lost = rt.block_on(rt.timeout(1000 * MS, to.recv(&mut [0])));
         assert!(lost.is_err());
     });
+}
+
+#[test]
+fn connecting_across_a_partition_waits_for_its_end() {
+    Check::default().seeds(20).run(|rt| {
+        let network = Network::of(&rt);
+        let (one, two) = (network.node("one"), network.node("two"));
+        two.spawn(successor(rt.clone())).detach();
+        assert_eq!(rt.block_on(ask_until(&rt, "two", 1)).unwrap(), 2);
+        network.part(&one, &two);
+        let inner = rt.clone();
+        let asks = one.spawn(async move { ask(&inner, "two", 2).await });
+        rt.block_on(rt.sleep(500 * MS));
+        assert!(!asks.is_finished());
+        network.heal();
+        let begun = rt.now();
+        assert_eq!(asks.wait().unwrap().unwrap(), 3);
+        assert!(rt.now() - begun < 100 * MS);
+        // A closure of a node that crashes does not wait for it.
+        network.part(&one, &two);
+        let inner = rt.clone();
+        let waits = Arc::new(());
+        let held = waits.clone();
+        let starts = one.spawn(async move {
+            let connects = inner.clone();
+            let connect = move || {
+                let _held = held;
+                connects.block_on(ask(&connects, "two", 3)).map(drop)
+            };
+            inner.offload(connect).detach();
+        });
+        starts.wait().unwrap();
+        rt.block_on(rt.sleep(500 * MS));
+        assert_eq!(Arc::strong_count(&waits), 2);
+        one.crash();
+        rt.block_on(rt.sleep(500 * MS));
+        assert_eq!(Arc::strong_count(&waits), 1);
+    });
+}
+
+#[test]
+fn a_partition_that_nobody_heals_is_a_deadlock() {
+    let failure = Check::default().seeds(5).try_run(|rt| {
+        let network = Network::of(&rt);
+        network.part(&network.host(), &network.node("server"));
+        let _ = rt.block_on(async { rt.connect_tcp("server:7").await });
+    });
+    let failure = failure.unwrap_err();
+    let kind = &failure.kind;
+    assert!(matches!(kind, FailureKind::Deadlock { .. }), "{failure}");
+    assert!(
+        failure.to_string().contains("for its socket 10.0.0.2:7"),
+        "{failure}"
+    );
 }
 
 #[test]
@@ -582,6 +710,37 @@ fn a_node_that_crashes_drops_its_tasks_and_resets_its_streams() {
         // It is there again.
         two.spawn(successor(rt.clone())).detach();
         assert_eq!(rt.block_on(ask_until(&rt, "two", 1)).unwrap(), 2);
+    });
+}
+
+/// Its peers are reset, whose runtime is not over.
+#[test]
+fn a_crashed_nodes_own_sockets_are_shut_down() {
+    Check::default().seeds(20).run(|rt| {
+        let network = Network::of(&rt);
+        let two = network.node("two");
+        let (mut stream, mut accepted) = connected(&rt, &two);
+        two.crash();
+        rt.block_on(async {
+            let mut buf = [0];
+            assert!(is_shutdown(&accepted.read(&mut buf).await.unwrap_err()));
+            assert!(is_shutdown(&accepted.write(b"1").await.unwrap_err()));
+            assert!(is_shutdown(&accepted.close().await.unwrap_err()));
+            let reset = stream.read(&mut buf).await.unwrap_err();
+            assert_eq!(reset.kind(), io::ErrorKind::ConnectionReset);
+            let reset = stream.write(b"1").await.unwrap_err();
+            assert_eq!(reset.kind(), io::ErrorKind::ConnectionReset);
+
+            // The work that has this one is on no node, and goes on.
+            let socket = rt.bind_udp("127.0.0.1:0").await.unwrap();
+            network.host().crash();
+            let nobody = ([127, 0, 0, 1], 1).into();
+            assert!(is_shutdown(&socket.recv(&mut buf).await.unwrap_err()));
+            assert!(is_shutdown(
+                &socket.send_to(b"1", nobody).await.unwrap_err()
+            ));
+            assert!(is_shutdown(&socket.connect(nobody).unwrap_err()));
+        });
     });
 }
 

@@ -9,7 +9,11 @@ use std::{
 
 use fourway_net::provide::{self, shut_down};
 
-use super::{Network, mailbox::Mailbox, place::Place};
+use super::{
+    Network,
+    mailbox::Mailbox,
+    place::{Place, meant},
+};
 use crate::state::lock;
 
 /// A message, and its sender.
@@ -25,6 +29,15 @@ pub(super) struct Datagrams {
 }
 
 impl Datagrams {
+    /// It can be used. Gives the time.
+    fn check(&self) -> io::Result<u64> {
+        // After a crash of the host its place is not over: work that is on no node goes on.
+        if self.mailbox.is_closed() {
+            return Err(shut_down());
+        }
+        self.network.check(&self.place)
+    }
+
     fn received(
         &self,
         message: Poll<Option<Message>>,
@@ -51,7 +64,7 @@ impl provide::Datagrams for Datagrams {
         datagram: &[u8],
         to: Option<SocketAddr>,
     ) -> Poll<io::Result<usize>> {
-        let sent = self.network.check(&self.place).and_then(|_| {
+        let sent = self.check().and_then(|_| {
             let to = to.map_or_else(|| self.peer_addr(), Ok)?;
             self.network.send(self, datagram, to);
             Ok(datagram.len())
@@ -64,7 +77,7 @@ impl provide::Datagrams for Datagrams {
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<(usize, SocketAddr)>> {
-        let now = self.network.check(&self.place)?;
+        let now = self.check()?;
         let message = self.mailbox.poll_receive(now, cx, self.is_wanted());
         self.received(message, buf)
     }
@@ -74,14 +87,15 @@ impl provide::Datagrams for Datagrams {
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<(usize, SocketAddr)>> {
-        let now = self.network.check(&self.place)?;
+        let now = self.check()?;
         let message = self.mailbox.poll_peek(now, cx, self.is_wanted());
         self.received(message, buf)
     }
 
     fn connect(&self, peer: SocketAddr) -> io::Result<()> {
-        self.network.check(&self.place)?;
-        *lock(&self.peer) = Some(peer);
+        self.check()?;
+        // As the senders of messages are: what it means, and not what the caller has written.
+        *lock(&self.peer) = Some(meant(peer));
         Ok(())
     }
 

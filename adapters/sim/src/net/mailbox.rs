@@ -123,6 +123,10 @@ impl<M: Send + 'static> Mailbox<M> {
         messages.into_values()
     }
 
+    pub(super) fn is_closed(&self) -> bool {
+        lock(&self.0).is_closed
+    }
+
     pub(super) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }

@@ -64,8 +64,9 @@ use crate::{
 ///   what has arrived is read in as few pieces as the reader's buffer allows. A stream holds
 ///   [so many](Self::set_buffer) bytes that are not read; then writing waits.
 /// * To connect takes the time of one message. While the two nodes are [parted](Self::part), it waits,
-///   without an end of its own: time limits are the caller's. At an address without a listener it is
-///   refused; at one without a node the host is unreachable.
+///   without an end of its own: time limits are the caller's. If nothing else can happen, it is
+///   reported as a deadlock. At an address without a listener it is refused; at one without a node
+///   the host is unreachable.
 /// * An end that is dropped before all was read resets the connection, and so does a crash of one of
 ///   the nodes.
 /// * Datagrams are lost, and overtake each other, as the seed has it. Those within a node are not lost.
@@ -149,6 +150,8 @@ struct State {
     connections: BTreeMap<u64, Weak<Connection>>,
     /// Of those who wait for the time at which they connect, and for the shutdown.
     waits: BTreeMap<u64, Waker>,
+    /// Of those who connect across a partition.
+    connects: BTreeMap<u64, Waker>,
     next: u64,
     /// The runtime is shut down.
     is_over: bool,
@@ -191,6 +194,7 @@ impl Network {
             held: Vec::new(),
             connections: BTreeMap::new(),
             waits: BTreeMap::new(),
+            connects: BTreeMap::new(),
             next: 0,
             is_over: false,
         };
@@ -221,7 +225,14 @@ impl Network {
     /// From now on writing to a stream waits while so many bytes, at least one, are on their way or
     /// unread in that direction. At the beginning: 64 KiB.
     pub fn set_buffer(&self, bytes: usize) {
-        self.lock().buffer = bytes.max(1);
+        let mut state = self.lock();
+        state.buffer = bytes.max(1);
+        let connections = state.connections();
+        drop(state);
+        // There may be room now.
+        for connection in connections {
+            connection.wake_writers();
+        }
     }
 
     /// The node of the main closure, and of all other work that was not spawned on a node.
@@ -269,10 +280,12 @@ impl Network {
         let mut state = self.lock();
         state.parted.clear();
         let held = std::mem::take(&mut state.held);
+        let connects = std::mem::take(&mut state.connects);
         drop(state);
         for deliver in held {
             deliver(self.arrival());
         }
+        connects.into_values().for_each(wake);
     }
 
     /// When a message arrives that is sent now.
@@ -375,18 +388,47 @@ impl Network {
         .await
     }
 
+    /// Waits until the node of `place` reaches that one, or until the shutdown. `to` is for the report
+    /// of a deadlock.
+    async fn reaches(&self, place: &Place, target: u32, to: SocketAddr) -> io::Result<()> {
+        let number = self.lock().number();
+        let _forgets = Waits(self, number);
+        poll_fn(|cx| {
+            // User code, and so not under the lock.
+            let waker = cx.waker().clone();
+            let mut state = self.lock();
+            if state.is_over || place.is_over() {
+                drop(state);
+                return Poll::Ready(Err(shut_down()));
+            }
+            if !state.parted.contains(&pair(place.node, target)) {
+                return Poll::Ready(Ok(()));
+            }
+            let before = state.connects.insert(number, waker);
+            drop(state);
+            drop(before);
+            self.note(to);
+            Poll::Pending
+        })
+        .await
+    }
+
     /// The runtime is shut down.
     fn close(&self) {
         let mut state = self.lock();
         state.is_over = true;
         let held = std::mem::take(&mut state.held);
         let waits = std::mem::take(&mut state.waits);
+        let connects = std::mem::take(&mut state.connects);
         let connections = state.connections();
         let nodes = state.nodes.iter_mut();
         let sockets: Vec<_> = nodes.map(NodeState::take_sockets).collect();
         drop(state);
         drop(held);
-        waits.into_values().for_each(wake);
+        waits
+            .into_values()
+            .chain(connects.into_values())
+            .for_each(wake);
         for connection in connections {
             connection.wake_all();
         }
@@ -433,13 +475,15 @@ fn pair(one: u32, other: u32) -> (u32, u32) {
     (one.min(other), one.max(other))
 }
 
-/// A wait for the shutdown, which ends when this is dropped.
+/// A wait for the shutdown or for a partition's end, which ends when this is dropped.
 struct Waits<'a>(&'a Network, u64);
 
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
-        let waker = self.0.lock().waits.remove(&self.1);
-        drop(waker);
+        let mut state = self.0.lock();
+        let wakers = (state.waits.remove(&self.1), state.connects.remove(&self.1));
+        drop(state);
+        drop(wakers);
     }
 }
 
@@ -507,11 +551,14 @@ impl Node {
         connections.retain(|connection| connection.is_of(self.number));
         // First, so that no stream that is dropped now is closed in good order.
         for connection in connections {
-            connection.break_off();
+            connection.break_off(self.number);
         }
         close_all(datagrams);
         close_all(listeners);
         self.network.shared.inner.crash(&life);
+        // A closure of the node that connects across a partition learns of it. The others wait again.
+        let connects = std::mem::take(&mut self.network.lock().connects);
+        connects.into_values().for_each(wake);
     }
 }
 

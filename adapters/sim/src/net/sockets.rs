@@ -109,14 +109,15 @@ impl Network {
         }
         let target = loop {
             self.pause(self.arrival()).await?;
-            let now = self.check(&place)?;
+            self.check(&place)?;
             let target = self.route(&place, to);
             let target = target.ok_or_else(|| unreachable(to))?;
             if !self.is_parted(place.node, target) {
                 break target;
             }
-            // It asks again, as a system does.
-            self.pause(now.saturating_add(1_000_000_000)).await?;
+            // Not by a timer, as a system does, which asks again and again: a partition that nobody
+            // heals would be no deadlock.
+            self.reaches(&place, target, to).await?;
         };
         let mut state = self.lock();
         let number = state.number();

@@ -103,6 +103,10 @@ struct Side {
     resets: bool,
     /// A node of the two has crashed.
     is_broken: bool,
+    /// It was the node of this end.
+    is_crashed: bool,
+    /// It was told that nobody is at the other end any more.
+    is_answered: bool,
 }
 
 enum Packet {
@@ -131,13 +135,16 @@ impl Connection {
         self.ends.iter().any(|end| end.node == node)
     }
 
-    /// A node of the two has crashed. What was on its way is lost.
-    pub(super) fn break_off(&self) {
+    /// That node, one of the two, has crashed. What was on its way is lost.
+    pub(super) fn break_off(&self, node: u32) {
         let mut sides = lock(&self.sides);
-        let lost = sides.each_mut().map(|side| {
+        for (side, end) in sides.iter_mut().zip(&self.ends) {
             side.is_broken = true;
-            std::mem::take(&mut side.packets)
-        });
+            side.is_crashed |= end.node == node;
+        }
+        let lost = sides
+            .each_mut()
+            .map(|side| std::mem::take(&mut side.packets));
         drop(sides);
         drop(lost);
         self.wake_all();
@@ -145,6 +152,12 @@ impl Connection {
 
     pub(super) fn wake_all(&self) {
         let wakers = lock(&self.sides).each_mut().map(Side::take_wakers);
+        wakers.into_iter().flatten().for_each(wake);
+    }
+
+    pub(super) fn wake_writers(&self) {
+        let take = |side: &mut Side| std::mem::take(&mut side.writers);
+        let wakers = lock(&self.sides).each_mut().map(take);
         wakers.into_iter().flatten().for_each(wake);
     }
 
@@ -188,6 +201,15 @@ impl Side {
         wakers
     }
 
+    /// No node of the two has crashed.
+    fn check(&self) -> io::Result<()> {
+        match (self.is_crashed, self.is_broken) {
+            (true, _) => Err(shut_down()),
+            (false, true) => Err(io::ErrorKind::ConnectionReset.into()),
+            (false, false) => Ok(()),
+        }
+    }
+
     /// Was the connection reset, as far as this end knows by now?
     fn is_reset(&self, now: u64) -> bool {
         let arrived = |(at, packet): &(u64, Packet)| *at <= now && matches!(packet, Packet::Reset);
@@ -197,9 +219,7 @@ impl Side {
     /// Copies bytes that have arrived, and gives how many; `None`: there are none, and may be some
     /// later.
     fn read(&mut self, now: u64, buf: &mut [u8], takes: bool) -> io::Result<Option<usize>> {
-        if self.is_broken {
-            return Err(io::ErrorKind::ConnectionReset.into());
-        }
+        self.check()?;
         let mut read = 0;
         let mut spent = 0;
         for (at, packet) in &mut self.packets {
@@ -336,6 +356,7 @@ impl provide::Stream for Stream {
         let waker = cx.waker().clone();
         let mut sides = lock(&self.connection.sides);
         let side = &mut sides[self.side];
+        side.check()?;
         if side.is_reset(now) {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
@@ -344,9 +365,12 @@ impl provide::Stream for Stream {
         }
         let peer = &mut sides[1 - self.side];
         if peer.is_gone {
+            let was_answered = std::mem::replace(&mut sides[self.side].is_answered, true);
             drop(sides);
-            // The answer to these bytes.
-            self.connection.send(self.side, Packet::Reset);
+            // The answer to these bytes, and to those after them: one resets the connection.
+            if !was_answered {
+                self.connection.send(self.side, Packet::Reset);
+            }
             return Poll::Ready(Ok(buf.len()));
         }
         let room = limit.saturating_sub(peer.unread);
@@ -372,6 +396,9 @@ impl provide::Stream for Stream {
 
     fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.connection.network.check_run()?;
+        if lock(&self.connection.sides)[self.side].is_crashed {
+            return Err(shut_down());
+        }
         if how != Shutdown::Write {
             let mut sides = lock(&self.connection.sides);
             let side = &mut sides[self.side];
@@ -407,8 +434,10 @@ impl Drop for Stream {
         side.is_gone = true;
         let resets = side.resets || side.unread > 0;
         let packets = std::mem::take(&mut side.packets);
+        // Nobody waits at this end any more (WA-3, lost tasks are destroyed).
+        let wakers = side.take_wakers();
         drop(sides);
-        drop(packets);
+        drop((packets, wakers));
         if resets {
             self.connection.send(1 - self.side, Packet::Reset);
         } else {
@@ -431,5 +460,34 @@ impl fmt::Debug for Stream {
             .field("from", &self.end().address)
             .field("to", &self.peer().address)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fourway_net::provide::Stream as _;
+
+    use super::*;
+    use crate::Sim;
+
+    #[test]
+    fn nobody_resets_a_connection_once_only() {
+        Sim::new(1).run(|rt| {
+            let network = Network::of(&rt);
+            let end = || End {
+                node: 0,
+                address: ([127, 0, 0, 1], 1).into(),
+            };
+            let (mine, theirs) = Connection::open(&network, 0, end(), end());
+            drop(theirs);
+            for _ in 0..3 {
+                let mut cx = Context::from_waker(Waker::noop());
+                assert!(mine.poll_write(&mut cx, b"x").is_ready());
+            }
+            let sides = lock(&mine.connection.sides);
+            let packets = sides[0].packets.iter().map(|(_, packet)| packet);
+            let resets = packets.filter(|packet| matches!(packet, Packet::Reset));
+            assert_eq!(resets.count(), 1);
+        });
     }
 }
