@@ -50,7 +50,7 @@ pub(crate) struct Memory {
     new: AtomicUsize,
     grown: AtomicUsize,
     may_grow: AtomicUsize,
-    // The addresses of those that grew and are not small.
+    // The addresses of those that grew and are not small, of earlier executions as well.
     have_grown: Mutex<Vec<usize>>,
 }
 
@@ -67,10 +67,15 @@ const RESERVE: usize = 4 * 1024 * 1024;
 const RESERVE_EACH: usize = 256 * 1024;
 
 /// What new small blocks may have in all while the code ends. Blocks that grow may have half of what is
-/// used, and once those that grow by more than `GROWS_ONCE`: the parser writes far less behind the last
-/// token, for a few hundred operators, arrows and the like that the stack has room for.
+/// used, and a block that grows by more than `GROWS_ONCE` may do so once for as long as it exists: an array
+/// that is kept would grow by half of itself at the end of each execution. The parser's buffers do not
+/// outlive it, and it writes far less than that behind the last token, for a few hundred operators, arrows
+/// and the like that the stack has room for.
 const RESERVE_OF_ENDS: usize = 512 * 1024;
 const GROWS_ONCE: usize = 64 * 1024;
+
+/// The engine's errors and their parts are smaller.
+const PART_OF_ERROR: usize = 512;
 
 /// How far beyond the limit an execution may begin.
 const BEYOND: usize = 8 * 1024 * 1024;
@@ -211,8 +216,10 @@ impl Memory {
         };
         // Beyond the reserve as for other code, one of some small blocks is refused. The error that code
         // cannot catch needs memory, too: without it, a loop would catch whatever comes in its place.
+        // Larger ones stay near the limit: code that catches the refusals goes on until the engine checks.
         let is_next = self.count.load(Ordering::Relaxed).is_multiple_of(ASKS);
-        let is_small = more < LARGE && !is_next;
+        let is_small =
+            more < LARGE && !is_next && (more <= PART_OF_ERROR || self.has_room(more, RESERVE));
         match grows {
             Some(block) if more > GROWS_ONCE && self.have_grown().contains(&block.addr()) => false,
             // What is refused does not count.
@@ -233,9 +240,9 @@ impl Memory {
         }
     }
 
-    /// A block is freed, or moved.
-    fn is_gone(&self, block: *mut u8) {
-        if self.grown.load(Ordering::Relaxed) > 0 {
+    /// A block of this size is freed, or moved.
+    fn is_gone(&self, block: *mut u8, size: usize) {
+        if size > GROWS_ONCE {
             self.have_grown().retain(|grown| *grown != block.addr());
         }
     }
@@ -253,9 +260,7 @@ impl Memory {
     /// The next code has the whole reserve.
     fn has_ended(&self) {
         self.new.store(0, Ordering::Relaxed);
-        if self.grown.swap(0, Ordering::Relaxed) > 0 {
-            self.have_grown().clear();
-        }
+        self.grown.store(0, Ordering::Relaxed);
     }
 
     fn has_room(&self, more: usize, beyond: usize) -> bool {
@@ -327,8 +332,9 @@ mod implementation {
             // SAFETY: the caller promises that it is ours, so `RustAllocator`'s, and gives it up;
             // its size is read before it is freed.
             unsafe {
-                self.0.subtract(size(pointer));
-                self.0.is_gone(pointer);
+                let size = size(pointer);
+                self.0.subtract(size);
+                self.0.is_gone(pointer, size);
                 RustAllocator.dealloc(pointer);
             }
         }
@@ -351,7 +357,7 @@ mod implementation {
                 if !new.is_null() {
                     self.0.subtract(before);
                     self.0.add(size(new));
-                    self.0.is_gone(pointer);
+                    self.0.is_gone(pointer, before);
                     self.0.has_grown(new, more);
                 }
                 new
@@ -400,6 +406,54 @@ mod tests {
                 allocator.dealloc(pointer);
             }
             allocator.dealloc(first);
+        }
+        assert_eq!(memory.used(), 0);
+    }
+
+    /// Code that catches the refusals may go on for thousands of allocations.
+    #[test]
+    fn what_is_stopped_stays_near_its_limit() {
+        let memory = Memory::new();
+        memory.limit_to(super::RESERVE);
+        memory.refuse_if(|| true);
+        let mut allocator = Limited(memory.clone());
+        let blocks: Vec<_> = (0..10_000)
+            .map(|_| allocator.alloc(super::LARGE - 1))
+            .filter(|block| !block.is_null())
+            .collect();
+        assert!(memory.used() <= 2 * super::RESERVE + super::RESERVE_OF_ENDS);
+        // An error still has room.
+        let parts: Vec<_> = (0..2)
+            .map(|_| allocator.alloc(100))
+            .filter(|part| !part.is_null())
+            .collect();
+        assert!(!parts.is_empty());
+        for block in blocks.into_iter().chain(parts) {
+            // SAFETY: all are from this allocator, and freed once.
+            unsafe { allocator.dealloc(block) };
+        }
+        assert_eq!(memory.used(), 0);
+    }
+
+    /// As an array that is kept: the next execution could not delete it any more.
+    #[test]
+    fn a_block_grows_beyond_the_limit_once() {
+        let memory = Memory::new();
+        memory.limit_to(8 * super::GROWS_ONCE);
+        let mut allocator = Limited(memory.clone());
+        let block = allocator.alloc(8 * super::GROWS_ONCE);
+        // SAFETY: each block is from this allocator and not freed; a failed call leaves it alone.
+        unsafe {
+            // By more than a small block.
+            let large = allocator.realloc(block, memory.used() + 2 * super::RESERVE_EACH);
+            assert!(!large.is_null() && memory.take_over());
+            for _ in 0..3 {
+                assert!(memory.make_room(0));
+                let more = memory.used() + 2 * super::RESERVE_EACH;
+                assert!(allocator.realloc(large, more).is_null());
+                assert!(memory.take_over());
+            }
+            allocator.dealloc(large);
         }
         assert_eq!(memory.used(), 0);
     }

@@ -318,6 +318,11 @@ fn a_session_goes_on_after_an_array_that_fills_its_memory(rt: AnyRuntime) {
             let length = execute(rt, connection, "a.length > 100000");
             assert_eq!(length, ok("true"), "{model}, {round}");
         }
+        // It does so once, however many executions fill it up.
+        for round in 0..3 {
+            let filled = name(execute(rt, connection, "for (;;) a.push(a.length)"));
+            assert_eq!(filled, "MemoryLimit", "{model}, {round}");
+        }
         assert_eq!(execute(rt, connection, "a = null; 1"), ok("1"), "{model}");
         let room = execute(rt, connection, "'x'.repeat(8e6).length");
         assert_eq!(room, ok("8000000"), "{model}");
