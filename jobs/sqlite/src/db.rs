@@ -42,19 +42,34 @@ CREATE INDEX job_ended ON job (forget_at) WHERE forget_at IS NOT NULL;
 CREATE INDEX job_state ON job (state, id);
 ";
 
+/// The end of the period for which a job has its key, in SQL. A damaged life has none: an error here would
+/// refuse each change of its row, and the index of the whole file.
+macro_rules! unique_until {
+    () => {
+        "CASE WHEN json_valid(life) THEN json_extract(life, '$.unique_until') END"
+    };
+}
+pub(crate) use unique_until;
+
 /// The jobs that may have a unique key: until they end, or for a period. Jobs that had it are in
 /// none of the two, so a submission does not look at them, however many there are.
 ///
-/// Older files have `job_unique` in place of them.
-const INDICES: &str = "
+/// Older files have `job_unique`, too. It stays for older programs on the same file, which would read
+/// the whole table without it.
+const INDICES: &str = concat!(
+    "
 CREATE INDEX IF NOT EXISTS job_holds ON job (kind, unique_key)
-    WHERE unique_key IS NOT NULL AND state < 4
-        AND json_extract(life, '$.unique_until') IS NULL;
-CREATE INDEX IF NOT EXISTS job_holds_until
-    ON job (kind, unique_key, json_extract(life, '$.unique_until'))
-    WHERE unique_key IS NOT NULL AND json_extract(life, '$.unique_until') IS NOT NULL;
-DROP INDEX IF EXISTS job_unique;
-";
+    WHERE unique_key IS NOT NULL AND state < 4 AND ",
+    unique_until!(),
+    " IS NULL;
+CREATE INDEX IF NOT EXISTS job_holds_until ON job (kind, unique_key, ",
+    unique_until!(),
+    ")
+    WHERE unique_key IS NOT NULL AND ",
+    unique_until!(),
+    " IS NOT NULL;
+"
+);
 
 pub(crate) struct Db {
     pub(crate) connection: Connection,

@@ -8,7 +8,7 @@ use fourway_jobs_engine::{
 };
 use rusqlite::{OptionalExtension, Row, ToSql, params, params_from_iter};
 
-use crate::db::{Db, failed};
+use crate::db::{Db, failed, unique_until};
 
 /// How many due jobs one transaction changes besides its request.
 const SWEEP: u32 = 1000;
@@ -22,13 +22,15 @@ const ONE: &str = "SELECT rowid, state, life FROM job WHERE id = ?1";
 const IS_THERE: &str = "SELECT 1 FROM job WHERE id = ?1";
 
 /// By the indices of those that may have a key: see [`Life::takes_key`].
-const HOLDER: &str = "SELECT id FROM job \
-    WHERE kind = ?1 AND unique_key = ?2 AND state < 4 \
-        AND json_extract(life, '$.unique_until') IS NULL \
-    UNION ALL SELECT id FROM job \
-    WHERE kind = ?1 AND unique_key = ?2 AND json_extract(life, '$.unique_until') IS NOT NULL \
-        AND json_extract(life, '$.unique_until') > ?3 \
-    LIMIT 1";
+const HOLDER: &str = concat!(
+    "SELECT id FROM job WHERE kind = ?1 AND unique_key = ?2 AND state < 4 AND ",
+    unique_until!(),
+    " IS NULL UNION ALL SELECT id FROM job WHERE kind = ?1 AND unique_key = ?2 AND ",
+    unique_until!(),
+    " IS NOT NULL AND ",
+    unique_until!(),
+    " > ?3 LIMIT 1"
+);
 
 /// A job with its row.
 struct Kept {
@@ -446,10 +448,23 @@ mod tests {
         );
     }
 
+    /// Also in an older file, which keeps its index for older programs.
     #[test]
     fn keys_are_looked_for_by_their_indices() {
         let folder = tempfile::tempdir().unwrap();
-        let db = Db::open(&folder.path().join("jobs.db"), true).unwrap();
+        let path = folder.path().join("jobs.db");
+        let db = Db::open(&path, true).unwrap();
+        db.connection
+            .execute_batch(
+                "DROP INDEX job_holds; DROP INDEX job_holds_until;
+                CREATE INDEX job_unique ON job (kind, unique_key) WHERE unique_key IS NOT NULL;",
+            )
+            .unwrap();
+        drop(db);
+        let db = Db::open(&path, true).unwrap();
+        let sql = "SELECT count(*) FROM sqlite_schema WHERE name = 'job_unique'";
+        let kept: i64 = db.connection.query_row(sql, [], |row| row.get(0)).unwrap();
+        assert_eq!(kept, 1);
         let sql = format!("EXPLAIN QUERY PLAN {HOLDER}");
         let mut ask = db.connection.prepare(&sql).unwrap();
         let plan = ask.query_map(params!["kind", "key", 1], |row| row.get::<_, String>(3));

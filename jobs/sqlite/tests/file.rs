@@ -336,6 +336,38 @@ fn a_row_that_had_a_key_and_cannot_be_read_refuses_no_job() {
     assert_eq!(submitted, Submitted::New(second));
 }
 
+/// As after a fault of the disk, in a file of an older version.
+#[test]
+fn a_row_that_is_damaged_holds_up_no_file() {
+    let rt = any();
+    let folder = folder();
+    let engine = open(&rt, &folder);
+    let path = engine.path().to_owned();
+    let keyed = || {
+        let mut job = NewJob::new("kind", 1, "");
+        let key = "key".to_owned();
+        job.unique = Some(UniqueKey { key, within: None });
+        job
+    };
+    let (damaged, good) = (keyed(), NewJob::new("kind", 1, ""));
+    run(&rt, engine.submit(vec![damaged.clone(), good.clone()])).unwrap();
+    drop(engine);
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.busy_timeout(AGES).unwrap();
+    other
+        .execute_batch("DROP INDEX job_holds; DROP INDEX job_holds_until;")
+        .unwrap();
+    let sql = "UPDATE job SET life = 'x' WHERE id = ?1";
+    assert_eq!(other.execute(sql, [damaged.id.to_bytes()]).unwrap(), 1);
+    drop(other);
+    let engine = open(&rt, &folder);
+    let submitted = run(&rt, engine.submit(vec![keyed()])).unwrap();
+    assert_eq!(submitted, [Submitted::Existing(damaged.id)]);
+    let fetch = Fetch::new("w", vec![("kind".to_owned(), 1)]);
+    let jobs = run(&rt, engine.fetch(fetch.max(10))).unwrap();
+    assert_eq!((jobs.len(), jobs[0].lease.id), (1, good.id));
+}
+
 /// Each read shows what the due transitions lead to, though none of them can be written.
 #[cfg(unix)]
 #[test]
