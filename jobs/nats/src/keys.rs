@@ -52,9 +52,10 @@ impl Store {
                     // submits the same jobs again.
                     if !error.is_unavailable() {
                         for life in claimed.values() {
-                            if let Known::Never = self.known(life.id()).await? {
-                                self.release(life.id(), life).await?;
-                            }
+                            // The refusal is what the client has to know. A key that stays, as the
+                            // servers are gone by now, is in the same state as after their failure
+                            // above.
+                            let _ = self.give_back(life).await;
                         }
                     }
                     return Err(error);
@@ -64,7 +65,8 @@ impl Store {
         Ok(answers)
     }
 
-    /// Claims the job's key, or gives the job that has it; and whether the key was written.
+    /// Claims the job's key, or gives the job that has it; and whether this job, of which nothing is
+    /// sent yet, has its key now.
     async fn claim(
         &self,
         life: &Life,
@@ -99,7 +101,9 @@ impl Store {
             let (there, there_args) = entry::read::<Claim>(&bytes)?;
             let there_id = there.life.id();
             if there_id == id {
-                return Ok((Submitted::New(id), false));
+                // By an earlier submission that sent nothing. If this one is refused, the key must
+                // not stay either.
+                return Ok((Submitted::New(id), true));
             }
             match self.known(there_id).await? {
                 Known::Job(job) => {
@@ -119,6 +123,17 @@ impl Store {
                 }
             }
         }
+    }
+
+    /// Frees the key of a job that is refused, if it never had a record.
+    ///
+    /// Another submitter of the same job may send it between the two steps. It runs without its key
+    /// then.
+    async fn give_back(&self, life: &Life) -> Result<(), EngineError> {
+        if let Known::Never = self.known(life.id()).await? {
+            self.release(life.id(), life).await?;
+        }
+        Ok(())
     }
 
     /// Frees the key, if it belongs to this job.
@@ -148,4 +163,38 @@ pub(crate) fn name(life: &Life) -> Result<Option<String>, EngineError> {
     unique
         .map(|key| names::unique(&record.kind, key))
         .transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::slice::from_ref;
+
+    use fourway_jobs_engine::{NewJob, UniqueKey, life::Life};
+
+    use super::{Written, name};
+    use crate::sweep::tests::with_marks;
+
+    /// The earlier submission has claimed the key, and could not reach the servers then.
+    #[test]
+    fn a_key_of_an_earlier_try_is_given_back_too() {
+        with_marks(60_000, async |store| {
+            let keyed = |key: &str| {
+                let mut job = NewJob::new("plain", 1, *b"");
+                let key = key.to_owned();
+                job.unique = Some(UniqueKey { key, within: None });
+                Life::begin(job, 1)
+            };
+            let (first, second) = (keyed("first"), keyed("spoilt"));
+            let key = name(&first.0).unwrap().unwrap();
+            store.claim_all(from_ref(&first)).await.unwrap();
+            assert!(store.keys().get(&key).await.unwrap().is_some());
+            let spoilt = name(&second.0).unwrap().unwrap();
+            let put = store.keys().put(&spoilt, b"no claim".to_vec(), 0);
+            assert!(matches!(put.await.unwrap(), Written::As(_)));
+            let error = store.claim_all(&[first, second]).await.unwrap_err();
+            assert!(error.is_refusal(), "{error}");
+            let left = store.keys().get(&key).await.unwrap();
+            assert!(left.is_none_or(|left| left.bytes.is_none()));
+        });
+    }
 }
