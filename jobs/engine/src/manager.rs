@@ -2,8 +2,10 @@
 
 use std::{
     fmt,
-    future::Future,
+    future::{Future, poll_fn},
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
+    task::Poll,
     time::Duration,
 };
 
@@ -216,7 +218,8 @@ impl KindManager {
 
     /// Runs no more jobs, lets running jobs end for up to `timeout`, and gives the rest back to the
     /// engine. Jobs can still be submitted: another process runs them, or this one after a restart.
-    /// Schedules end. See [`Worker::drain`].
+    /// Schedules end at the same time; see [`KindSchedules::close`], also for how long that may take beyond
+    /// `timeout`. See [`Worker::drain`].
     ///
     /// A second drain gives an empty report.
     ///
@@ -228,11 +231,29 @@ impl KindManager {
         // Taken now: the call has it even before its first poll.
         let worker = working.lock().take();
         let call = self.worker.runtime.call_with(async move || {
-            working.schedules.close().await;
-            match worker {
-                Some(worker) => worker.drain(timeout).await,
-                None => WorkerReport::default(),
-            }
+            // At the same time: a schedule that has to wait for a blocked engine must not keep the worker
+            // at work meanwhile.
+            let mut close = pin!(async { working.schedules.close().await });
+            let mut drain = pin!(async {
+                match worker {
+                    Some(worker) => worker.drain(timeout).await,
+                    None => WorkerReport::default(),
+                }
+            });
+            let (mut closed, mut report) = (false, None);
+            poll_fn(|cx| {
+                closed = closed || close.as_mut().poll(cx).is_ready();
+                if report.is_none()
+                    && let Poll::Ready(drained) = drain.as_mut().poll(cx)
+                {
+                    report = Some(drained);
+                }
+                match report.take_if(|_| closed) {
+                    Some(report) => Poll::Ready(report),
+                    None => Poll::Pending,
+                }
+            })
+            .await
         });
         call.boxed()
     }

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use fourway_core::{AnyRuntime, Call};
+use fourway_core::{AnyRuntime, Call, Spawner};
 use fourway_jobs::ManualClock;
 use fourway_jobs_engine::{
     Beat, BoxError, CancelAnswer, Capabilities, Counts, Engine, EngineError, EngineFuture, Fetch,
@@ -531,6 +531,45 @@ fn a_drain_that_is_dropped_at_once_drops_the_worker(rt: AnyRuntime) {
     drop(jobs.drain(AGES));
     assert!(jobs.worker_status().is_none());
     eventually("it is given back", || state() == JobState::Queued);
+}
+
+/// The end of the schedules may take half a minute then.
+#[test]
+fn a_drain_waits_for_no_blocked_schedule_before_the_worker_stops() {
+    let rt = any();
+    let gate = Gate::default();
+    let engine = Fussy {
+        gate: Some(gate.clone()),
+        ..Fussy::new(&rt)
+    };
+    let clock = ManualClock::new(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
+    let (handlers, _) = gated(&Gate::default());
+    let jobs = KindManager::builder(&rt)
+        .engine(Arc::new(engine.clone()))
+        .handlers(handlers)
+        .clock(clock.clone())
+        .build();
+    // Not through the gate.
+    let client = JobClient::new(&rt, Arc::new(engine.inner.clone()));
+    let job = client.submit(Work, "given back".to_owned());
+    let job = job.wait().unwrap();
+    let state = || job.status().wait().unwrap().unwrap().state;
+    eventually("it runs", || state() == JobState::Running);
+    let minute = Duration::from_secs(60);
+    let make = |_| KindJob::new(Work, String::new());
+    let schedule = jobs.schedule("work", Schedule::every(minute), make);
+    let _schedule = schedule.unwrap();
+    clock.advance(minute);
+    let [come, ended] = engine.submissions.clone();
+    eventually("a run is being submitted", || come.get() == 1);
+    let start = Instant::now();
+    let drain = rt.spawn(jobs.drain(Duration::ZERO));
+    eventually("it is given back", || state() == JobState::Queued);
+    assert!(start.elapsed() < Duration::from_secs(20));
+    assert_eq!(ended.get(), 0);
+    gate.open();
+    run(&rt, drain).unwrap();
+    assert_eq!((come.get(), ended.get()), (1, 1));
 }
 
 /// The schedules are closed on one thread while another one is about to submit a run.
