@@ -134,8 +134,8 @@ impl<R: Runtime> Server<R> {
 
     /// At most this many connections at a time; others wait to be accepted. Default: no limit
     /// but that of descriptors, which it survives ([one socket holds up no
-    /// other](fourway_core::contract#NE-3)). A connection that was upgraded no longer counts: its stream
-    /// belongs to the service.
+    /// other](fourway_core::contract#NE-3)). A connection of HTTP/1 that was upgraded no longer counts: its
+    /// stream belongs to the service. A tunnel of HTTP/2 is a stream of a connection, which counts.
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.max_connections = connections.max(1);
         self
@@ -247,15 +247,16 @@ impl<R: Runtime> Server<R> {
     /// after the request that it is in, and waits for them for as long as
     /// [`grace`](Self::grace) says. Default: it stops with the runtime.
     ///
-    /// It neither ends nor awaits connections that were upgraded, such as WebSockets: the service that
-    /// has taken such a stream ends it.
+    /// It neither ends nor awaits connections of HTTP/1 that were upgraded, such as WebSockets: the
+    /// service that has taken such a stream ends it. A tunnel of HTTP/2 is a stream of a connection,
+    /// which is awaited and cut as any other.
     pub fn stop(mut self, token: &CancellationToken) -> Self {
         self.stop = Some(token.clone());
         self
     }
 
-    /// How long connections may go on once it stops; then they are dropped, except for those that were
-    /// upgraded. Default: 30 seconds.
+    /// How long connections may go on once it stops; then they are dropped, except for those of HTTP/1
+    /// that were upgraded. Default: 30 seconds.
     pub fn grace(mut self, time: Duration) -> Self {
         self.grace = time;
         self

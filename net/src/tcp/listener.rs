@@ -91,8 +91,8 @@ impl TcpListener {
     ///
     /// After an error of the system the next call waits before it tries again: a millisecond at
     /// first, and twice as long after each failure in a row, up to half a second. So a loop that
-    /// calls it again at once does not spin. The shutdown ends this wait. [`is_final`](crate::is_final) recognises the errors
-    /// after which no call will succeed.
+    /// calls it again at once does not spin. The shutdown ends this wait.
+    /// [`is_final`](crate::is_final) recognises the errors after which no call will succeed.
     ///
     /// # Cancel safety
     ///
