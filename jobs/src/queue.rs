@@ -200,8 +200,7 @@ impl Queue {
         let best = match &mut *self.classes {
             // The usual case: no rank is compared.
             [only] if only.keyed.is_none() => {
-                let may_start = !only.paused && only.running < only.limit;
-                return may_start.then(|| only.line.pop())?;
+                return only.has_room().then(|| only.line.pop())?;
             }
             [only] => only,
             all => {
@@ -235,6 +234,12 @@ impl Queue {
     /// May any job be started, if there is room for it?
     pub(crate) fn any(&self) -> bool {
         self.classes.iter().any(|class| class.first().is_some())
+    }
+
+    /// May one more job of the default class be started, as far as the class is concerned?
+    pub(crate) fn has_default_room(&self) -> bool {
+        let default = self.default.map(|number| &self.classes[number as usize]);
+        default.is_none_or(Class::has_room)
     }
 
     /// A job has been started.
@@ -275,9 +280,14 @@ impl Queue {
 }
 
 impl Class {
+    /// May one more of its jobs be started?
+    fn has_room(&self) -> bool {
+        !self.paused && self.running < self.limit
+    }
+
     /// The rank of its first job that may be started, and whether that has a key.
     fn first(&self) -> Option<(Rank, bool)> {
-        if self.paused || self.running >= self.limit {
+        if !self.has_room() {
             return None;
         }
         let plain = self.line.first();

@@ -47,6 +47,10 @@ impl Store {
         if !self.is_open {
             return false;
         }
+        #[cfg(test)]
+        {
+            self.parts += 1;
+        }
         if self.arriving.is_empty() {
             if !self.inbox.has_any() {
                 return false;
@@ -123,5 +127,60 @@ impl Store {
         // No event is needed: while the inbox is open, there is no subscriber.
         self.count(class, JobState::Queued, count as i64);
         true
+    }
+}
+
+#[cfg(all(test, not(fourway_shuttle), not(fourway_loom)))]
+mod tests {
+    use fourway_testing::{Gate, any, eventually};
+
+    use crate::{DEFAULT_CLASS, JobManager, JobState};
+
+    /// A dispatcher that took part after part, although none may start, would hold the lock for as
+    /// long as jobs arrive.
+    #[test]
+    fn nothing_is_taken_in_parts_while_nothing_may_start() {
+        const BACKLOG: usize = 300;
+        let rt = any();
+        let builders = [
+            JobManager::builder(&rt).concurrency(1),
+            JobManager::builder(&rt)
+                .concurrency(2)
+                .limit(DEFAULT_CLASS, 1),
+        ];
+        for builder in builders {
+            let jobs = builder.build();
+            jobs.shared().lock().settings.dispatchers = 1;
+            let (runs, go, end) = (Gate::default(), Gate::default(), Gate::default());
+            let (run, wait, pass) = (runs.clone(), go.clone(), end.clone());
+            let first = jobs.submit(async move {
+                run.open();
+                wait.wait();
+                // It moves to its own task, and still counts as running.
+                pass.pass().await;
+            });
+            let first = first.unwrap();
+            runs.wait();
+            // The only dispatcher is at work: the first of these opens the inbox.
+            let others: Vec<_> = (0..BACKLOG)
+                .map(|number| jobs.submit(async move { number }).unwrap())
+                .collect();
+            assert!(jobs.shared().lock_to_take().is_open);
+            go.open();
+            // Seen without the other lock, which would move them in.
+            eventually("the dispatcher finds no job that may start", || {
+                jobs.shared().lock_to_take().dispatchers == 0
+            });
+            let store = jobs.shared().lock_to_take();
+            assert_eq!(store.parts, 0);
+            assert!(!store.is_open && store.arriving.is_empty());
+            drop(store);
+            assert_eq!(others[BACKLOG - 1].state(), Some(JobState::Queued));
+            end.open();
+            first.wait().unwrap();
+            for (number, job) in others.into_iter().enumerate() {
+                assert_eq!(job.wait().unwrap(), number);
+            }
+        }
     }
 }

@@ -102,6 +102,9 @@ pub(crate) struct Store {
     not_held: Option<u64>,
     #[cfg(test)]
     searches: u32,
+    /// How often a dispatcher looked for the next part of what has arrived.
+    #[cfg(test)]
+    parts: u32,
     drain: Option<Vec<(JobId, JobState)>>,
 
     subscribers: Vec<Arc<Ring>>,
@@ -181,6 +184,8 @@ impl Store {
             not_held: None,
             #[cfg(test)]
             searches: 0,
+            #[cfg(test)]
+            parts: 0,
             drain: None,
             subscribers: Vec::new(),
             history: VecDeque::new(),

@@ -35,8 +35,10 @@ impl Store {
             if let Some(started) = self.take_next(place, control, now, fx) {
                 return Some(started);
             }
-            // A worker of the pool had all of them moved in when it took the lock.
-            if self.bring_in_next() {
+            // A worker of the pool had all of them moved in when it took the lock. If none of them
+            // may start, they are left to the closing: taken in parts here, they would keep the
+            // lock for as long as submitters add others.
+            if self.may_start_arrived() && self.bring_in_next() {
                 continue;
             }
             // Closed before it leaves: no other worker would look for jobs that have arrived
@@ -49,6 +51,15 @@ impl Store {
             self.dispatchers -= 1;
         }
         None
+    }
+
+    /// Is there room for a job from the inbox, if it is the next one?
+    fn may_start_arrived(&self) -> bool {
+        self.has_room() && self.queue.has_default_room()
+    }
+
+    fn has_room(&self) -> bool {
+        !self.paused && self.running < self.settings.concurrency
     }
 
     fn take_next(
@@ -67,7 +78,7 @@ impl Store {
                 }
                 return Some(self.start(number, control, now, fx));
             }
-            if self.paused || self.running >= self.settings.concurrency {
+            if !self.has_room() {
                 break;
             }
             let Some(rank) = self.queue.pop() else {
