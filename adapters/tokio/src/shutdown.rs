@@ -415,11 +415,12 @@ impl Driver {
                 hooks,
                 ended,
             };
-            // Dropped before that.
+            // Code between the polls, such as wakers of timers, must not block the thread either, nor
+            // the destructors of tasks, if the thread unwinds and drops the runtime.
+            let _mark = implement::enter(Context::Async, None);
+            // Dropped before these.
             let runtime = lock(&theirs).take();
             let runtime = runtime.expect("taken out otherwise if there is no thread");
-            // Code between the polls, such as wakers of timers, must not block the thread either.
-            let _mark = implement::enter(Context::Async, None);
             let deadline = runtime.block_on(poll_fn(|cx| asked.poll(cx)));
             // Destroys all tasks, here, and before that waits for blocking threads, so that it
             // needs the deadline.

@@ -2,7 +2,7 @@
 //! driver.
 
 use std::{
-    future::{Future, poll_fn},
+    future::{Future, pending, poll_fn},
     pin::{Pin, pin},
     sync::{Arc, mpsc},
     task::{Context, Poll, Wake, Waker},
@@ -11,7 +11,7 @@ use std::{
 };
 
 use fourway_adapt::block_on;
-use fourway_core::{BlockOn, Shutdown, Spawner, Timer, time::Sleep as _};
+use fourway_core::{BlockOn, Shutdown, Spawner, Timer, implement, time::Sleep as _};
 use fourway_tokio::Tokio;
 use tokio::runtime::Builder;
 
@@ -211,7 +211,8 @@ fn a_time_limit_ends_what_is_always_ready() {
 }
 
 /// Raw code may give Tokio any waker, and one that panics unwinds the thread that drives a
-/// current-thread runtime. Nothing runs there any more, and no shutdown waits for it.
+/// current-thread runtime. Nothing runs there any more, and no shutdown waits for it. The tasks are
+/// destroyed there, still as async code.
 #[test]
 fn a_driver_that_unwinds_is_not_waited_for() {
     struct Panics;
@@ -228,6 +229,19 @@ fn a_driver_that_unwinds_is_not_waited_for() {
         })
         .build()
         .unwrap();
+    struct Destroyed(mpsc::Sender<bool>);
+    impl Drop for Destroyed {
+        fn drop(&mut self) {
+            let _ = self.0.send(implement::check_may_block().is_ok());
+        }
+    }
+    let (destroying, destroyed) = mpsc::channel();
+    let captured = Destroyed(destroying);
+    // Raw: fourway's own say themselves what they run.
+    rt.handle().spawn(async move {
+        let _captured = captured;
+        pending::<()>().await;
+    });
     let mut sleep = {
         let _entered = rt.handle().enter();
         Box::pin(tokio::time::sleep(Duration::from_millis(5)))
@@ -236,6 +250,8 @@ fn a_driver_that_unwinds_is_not_waited_for() {
     let poll = sleep.as_mut().poll(&mut Context::from_waker(&waker));
     if poll.is_pending() {
         ended.recv_timeout(MUST).expect("the driver's thread ends");
+        let may_block = destroyed.recv_timeout(MUST);
+        assert_eq!(may_block, Ok(false), "a destructor may block the driver");
     }
     let inner = rt.clone();
     let (sender, report) = mpsc::channel();
