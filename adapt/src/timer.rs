@@ -141,13 +141,15 @@ impl Timers {
     /// Does not wait.
     ///
     /// Their wakers are called, by the thread before it ends; or here, if there is none or if it is
-    /// busy with another waker.
+    /// busy with another waker. If one that the thread calls does not return, those after it are
+    /// left to [`wait_ended`](Self::wait_ended), or to another call of this.
     pub fn close(&self) {
         self.owner.inner.close();
     }
 
     /// Waits until the thread calls no more wakers, after [`close`](Self::close), or until
-    /// `deadline`. `false` if it still does: then [`join`](Self::join) would wait for it.
+    /// `deadline`. `false` if it still does: then [`join`](Self::join) would wait for it. The
+    /// wakers that had to wait for the one that it calls have been called here.
     pub fn wait_ended(&self, deadline: Option<Instant>) -> bool {
         self.owner.inner.wait_ended(deadline)
     }
@@ -226,6 +228,14 @@ impl Inner {
         while state.running {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(now()));
             if left.is_some_and(|left| left.is_zero()) {
+                // As in `close`: they must not wait for a waker that may never return. A thread
+                // that calls none is left to begin, as wakers may need what the caller holds.
+                let pending = match state.closed && state.calling {
+                    true => std::mem::take(&mut state.pending),
+                    false => BTreeMap::new(),
+                };
+                drop(state);
+                pending.into_values().for_each(wake);
                 return false;
             }
             state = match left {
@@ -329,14 +339,15 @@ impl Inner {
                 .0;
             state.alarm = Alarm::Soon;
         }
-        // Only if this was closed.
-        let left = std::mem::take(&mut state.pending);
-        if !left.is_empty() {
+        // Only if this was closed. They stay there until their turn, as this one may not return:
+        // others can still take them.
+        while let Some((_, waker)) = state.pending.pop_first() {
+            state.calling = true;
             drop(state);
-            left.into_values().for_each(wake);
+            wake(waker);
             state = self.lock();
         }
-        state.running = false;
+        (state.running, state.calling) = (false, false);
         drop(state);
         self.ended.notify_all();
     }

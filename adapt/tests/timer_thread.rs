@@ -144,3 +144,48 @@ fn all_who_join_wait_for_thread_locals() {
         }
     }
 }
+
+/// Says that it is called, and returns when it may.
+struct Stuck(mpsc::Sender<()>, std::sync::Mutex<mpsc::Receiver<()>>);
+
+impl Wake for Stuck {
+    fn wake(self: Arc<Self>) {
+        let _ = self.0.send(());
+        let _ = self.1.lock().unwrap().recv_timeout(DEADLINE);
+    }
+}
+
+struct Sends(mpsc::Sender<()>);
+
+impl Wake for Sends {
+    fn wake(self: Arc<Self>) {
+        let _ = self.0.send(());
+    }
+}
+
+/// The closed timers' thread calls the wakers of all. While one does not return, whoever waits for
+/// the thread calls the others.
+#[test]
+fn a_waker_that_is_stuck_at_the_end_keeps_no_other() {
+    let timers = Timers::new("stuck-timer");
+    let (begins, has_begun) = mpsc::channel();
+    let (go, waits) = mpsc::channel();
+    let (wakes, woken) = mpsc::channel();
+    let stuck = Waker::from(Arc::new(Stuck(begins, waits.into())));
+    let other = Waker::from(Arc::new(Sends(wakes)));
+    let mut sleeps = [(2, stuck), (3, other)].map(|(times, waker)| {
+        let sleep = Box::pin(timers.sleep(times * DEADLINE));
+        (sleep, waker)
+    });
+    for (sleep, waker) in &mut sleeps {
+        let poll = sleep.as_mut().poll(&mut Context::from_waker(waker));
+        assert_eq!(poll, Poll::Pending);
+    }
+    timers.close();
+    has_begun.recv_timeout(DEADLINE).unwrap();
+    assert!(!timers.wait_ended(Some(Instant::now())));
+    woken.try_recv().expect("the other one is called");
+    go.send(()).unwrap();
+    assert!(timers.wait_ended(None));
+    timers.join();
+}
