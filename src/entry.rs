@@ -112,13 +112,13 @@ impl Main {
     /// ```
     #[track_caller]
     pub fn run_given<G: Given, F: Future>(self, main: impl FnOnce(G) -> F) -> F::Output {
-        // Until after the shutdown.
-        let mut held = None;
-        self.run_on(|runtime| {
-            let (given, until) = G::begin(runtime);
-            held = Some(until);
-            main(given)
-        })
+        // Before the runtime is started, and until after the shutdown: a Ctrl-C meanwhile is not
+        // lost. The panic is here and not deeper, so that its location is the caller's.
+        let held = match G::hold() {
+            Ok(held) => held,
+            Err(error) => panic!("Ctrl-C cannot be waited for: {error}"),
+        };
+        self.run_on(|runtime| main(G::give(&held, runtime)))
     }
 
     #[track_caller]
@@ -142,8 +142,9 @@ impl Main {
     /// As [`run`](Self::run), with a token that is cancelled when the user presses Ctrl-C (or,
     /// on Unix, sends `SIGTERM` or `SIGHUP`).
     ///
-    /// The first one asks `main` to come to its end; with the second, and with one that comes
-    /// after this has returned, the program exits at once, with 130. A later run is asked anew.
+    /// The first one, also while the runtime starts, asks `main` to come to its end; with the
+    /// second, and with one that comes after this has returned, the program exits at once, with 130.
+    /// A later run is asked anew.
     ///
     /// On Unix other code may wait for these signals as well, before or after, if it uses
     /// `signal-hook` as this does, or Tokio, as `fourway::net::signal` does. Code that replaces the
@@ -192,37 +193,56 @@ impl Given for CancellationToken {}
 impl<A: Given, B: Given> Given for (A, B) {}
 
 mod given {
-    use std::any::Any;
+    use std::{any::Any, error::Error};
 
     use super::AnyRuntime;
 
     pub trait Begin: Sized {
-        /// What is given, and what has to be kept as long as the run lasts.
-        fn begin(runtime: &AnyRuntime) -> (Self, Box<dyn Any>);
+        /// What is held from before the runtime is started until after its shutdown.
+        type Held;
+
+        /// The error is of waiting for Ctrl-C.
+        fn hold() -> Result<Self::Held, Box<dyn Error>>;
+
+        fn give(held: &Self::Held, runtime: &AnyRuntime) -> Self;
     }
 
     impl Begin for AnyRuntime {
-        fn begin(runtime: &AnyRuntime) -> (Self, Box<dyn Any>) {
-            (runtime.clone(), Box::new(()))
+        type Held = ();
+
+        fn hold() -> Result<(), Box<dyn Error>> {
+            Ok(())
+        }
+
+        fn give((): &(), runtime: &AnyRuntime) -> Self {
+            runtime.clone()
         }
     }
 
     #[cfg(feature = "ctrl-c")]
     impl Begin for super::CancellationToken {
-        #[track_caller]
-        fn begin(_: &AnyRuntime) -> (Self, Box<dyn Any>) {
+        type Held = (Self, Box<dyn Any>);
+
+        fn hold() -> Result<Self::Held, Box<dyn Error>> {
             let token = Self::new();
-            match super::UntilCtrlC::begin(&token) {
-                Ok(until) => (token, Box::new(until)),
-                Err(error) => panic!("Ctrl-C cannot be waited for: {error}"),
-            }
+            let until = super::UntilCtrlC::begin(&token)?;
+            Ok((token, Box::new(until)))
+        }
+
+        fn give((token, _): &Self::Held, _: &AnyRuntime) -> Self {
+            token.clone()
         }
     }
 
     impl<A: Begin, B: Begin> Begin for (A, B) {
-        fn begin(runtime: &AnyRuntime) -> (Self, Box<dyn Any>) {
-            let ((a, until_a), (b, until_b)) = (A::begin(runtime), B::begin(runtime));
-            ((a, b), Box::new((until_a, until_b)))
+        type Held = (A::Held, B::Held);
+
+        fn hold() -> Result<Self::Held, Box<dyn Error>> {
+            Ok((A::hold()?, B::hold()?))
+        }
+
+        fn give((a, b): &Self::Held, runtime: &AnyRuntime) -> Self {
+            (A::give(a, runtime), B::give(b, runtime))
         }
     }
 }

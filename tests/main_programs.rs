@@ -112,6 +112,35 @@ fn each_run_is_asked_anew() {
     assert_eq!(program.end(), Some(130));
 }
 
+/// Before the runtime is started, which would not be possible here either.
+#[test]
+fn a_run_that_cannot_wait_for_ctrl_c_says_so_to_its_caller() {
+    if env::var_os(CHILD).is_some() {
+        std::panic::set_hook(Box::new(|info| {
+            let text = info.payload().downcast_ref::<String>();
+            let file = info.location().map(std::panic::Location::file);
+            if text.is_some_and(|text| text.starts_with("Ctrl-C cannot be waited for"))
+                && file == Some(file!())
+            {
+                println!("the caller is told");
+            } else {
+                println!("{text:?} in {file:?}");
+            }
+        }));
+        let no_files = libc::rlimit {
+            rlim_cur: 0,
+            rlim_max: 0,
+        };
+        // SAFETY: it reads the limits, which live until it returns.
+        let is_set = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const no_files) };
+        assert_eq!(is_set, 0);
+        fourway::entry::Main::new().run_until_ctrl_c(|_| async {});
+    }
+    let mut program = Program::start("a_run_that_cannot_wait_for_ctrl_c_says_so_to_its_caller");
+    program.says("the caller is told");
+    assert_eq!(program.end(), Some(101));
+}
+
 /// Other waiters for Ctrl-C get it too, whether they were there before or came later.
 #[cfg(feature = "signal")]
 fn with_others_who_wait() {
