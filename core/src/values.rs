@@ -246,6 +246,13 @@ impl Values {
     }
 
     /// These values, and `value` under `key` in place of an earlier one.
+    ///
+    /// Values that have been replaced may be dropped here; and so that they can be, other values of
+    /// the set may be cloned. That is code of whoever set them: hold no lock that it may need.
+    ///
+    /// # Panics
+    ///
+    /// With a panic of such code.
     #[must_use]
     pub fn with<T: Clone + Send + Sync + 'static>(self, key: &'static Key<T>, value: T) -> Self {
         self.with_entry([key.id(), 0], One(key, value))
@@ -418,13 +425,15 @@ impl Older {
     /// Leaves the entries out of which all values have been replaced. Those above the last of them
     /// are copied, as other holders may have them with it.
     ///
-    /// The limit is then twice the length, so that each entry pays for a constant number of others.
+    /// The limit is then twice the length, so that along one chain each entry pays for a constant
+    /// number of others. Entries that are added to one set beside each other, of which all but the
+    /// first would copy it once more, pay only if much goes with it.
     #[cold]
     #[inline(never)]
     fn without_replaced(self, keys: [usize; 2]) -> Self {
         let mut newer = keys.to_vec();
         let (mut above, mut since) = (Vec::new(), Vec::new());
-        let mut below_last = None;
+        let (mut below_last, mut replaced) = (None, 0);
         let values = Values {
             newest: self.newest,
         };
@@ -432,13 +441,14 @@ impl Older {
             if node.is_replaced(&newer) {
                 above.append(&mut since);
                 below_last = Some(&node.older);
+                replaced += 1;
             } else {
                 let live = node.keys.map(|key| key != 0 && !newer.contains(&key));
                 since.push((node, live));
             }
             newer.extend(node.keys);
         }
-        let Some(below_last) = below_last else {
+        let Some(below_last) = below_last.filter(|_| replaced >= self.length / 4) else {
             return Self {
                 newest: values.newest,
                 length: self.length,
@@ -446,15 +456,17 @@ impl Older {
             };
         };
         let mut rest = below_last.clone();
+        // Of the copies too: each of them is the newest one again when those above it are replaced.
+        let limit = (self.length - replaced).saturating_mul(2);
+        rest.limit = limit;
         for (node, live) in above.into_iter().rev() {
             let length = rest.length + 1;
             rest = Self {
                 newest: Some(node.entry.copy(live, rest)),
                 length,
-                limit: 0,
+                limit,
             };
         }
-        rest.limit = rest.length.saturating_mul(2);
         rest
     }
 
@@ -637,9 +649,7 @@ mod tests {
 
     #[test]
     fn many_values_that_are_all_there_stay() {
-        let keys: Vec<&'static Key<usize>> = (0..100)
-            .map(|_| &*Box::leak(Box::new(Key::new("key"))))
-            .collect();
+        let keys = keys(100);
         let mut values = Values::default();
         for (n, key) in keys.iter().enumerate() {
             values = values.with(key, n);
@@ -648,6 +658,48 @@ mod tests {
             assert_eq!(values.get(key), Some(&n));
         }
         assert_eq!(values.nodes().count(), 100);
+    }
+
+    fn keys(count: usize) -> Vec<&'static Key<usize>> {
+        let key = |_| &*Box::leak(Box::new(Key::new("key")));
+        (0..count).map(key).collect()
+    }
+
+    #[test]
+    fn a_set_is_not_copied_for_the_few_that_go() {
+        let mut base = Values::default().with(&A, 1);
+        for key in keys(Older::SHORT as usize - 1) {
+            base = base.with(key, 0);
+        }
+        for n in 2..4 {
+            let values = base.clone().with(&A, n);
+            assert_eq!(values.get(&A), Some(&n));
+            let newest = values.newest.as_ref().unwrap();
+            let older = newest.older.newest.as_ref().unwrap();
+            assert!(Arc::ptr_eq(older, base.newest.as_ref().unwrap()));
+            assert_eq!(newest.older.limit, 2 * Older::SHORT);
+        }
+    }
+
+    /// Otherwise a set whose newest entries are replaced would be searched again for each entry.
+    #[test]
+    fn copied_entries_have_the_limit_of_all() {
+        let half = Older::SHORT / 2;
+        let keys = keys(half as usize);
+        let mut values = Values::default();
+        for n in 0..2 {
+            for key in &keys {
+                values = values.with(key, n);
+            }
+        }
+        values = values.with(&A, 1);
+        assert_eq!(values.nodes().count(), keys.len() + 1);
+        for node in values.nodes() {
+            assert_eq!(node.older.limit, 2 * half);
+        }
+        for key in keys {
+            assert_eq!(values.get(key), Some(&1));
+        }
     }
 
     #[test]

@@ -247,6 +247,11 @@ impl CancellationToken {
     /// `values`, with this token as the current one. For code that keeps values itself.
     ///
     /// Gives `values` unchanged, and allocates nothing, if it is the current one there already.
+    /// Otherwise values may be dropped or cloned, as by [`Values::with`].
+    ///
+    /// # Panics
+    ///
+    /// With a panic of that code.
     #[must_use]
     pub fn attach(&self, values: Values) -> Values {
         // One that has yet to be made is another one.

@@ -53,7 +53,12 @@ static ENCLOSING: Key<Weak<dyn Enclosing>> = Key::new("enclosing scope");
 
 /// `values`, with `scope` as the scope that the work belongs to.
 ///
-/// Gives `values` unchanged, and allocates nothing, if `scope` is set already.
+/// Gives `values` unchanged, and allocates nothing, if `scope` is set already. Otherwise values may
+/// be dropped or cloned, as by [`Values::with`].
+///
+/// # Panics
+///
+/// With a panic of that code.
 #[must_use]
 pub fn enclose(values: Values, scope: &Weak<dyn Enclosing>) -> Values {
     if encloses(scope, &values) {
@@ -64,6 +69,10 @@ pub fn enclose(values: Values, scope: &Weak<dyn Enclosing>) -> Values {
 
 /// [`enclose`], which also makes `token` the current one ([`attach`](CancellationToken::attach)):
 /// in one allocation.
+///
+/// # Panics
+///
+/// As [`enclose`].
 #[must_use]
 pub fn enclose_with(
     values: Values,
@@ -84,6 +93,10 @@ pub fn enclose_with(
 ///
 /// Until then it counts as not cancelled. The scope must make it [with the
 /// entry](Enclosed::token_with).
+///
+/// # Panics
+///
+/// As [`enclose`].
 #[must_use]
 pub fn enclose_late(
     values: Values,
