@@ -153,7 +153,8 @@ impl Builder {
     ///
     /// * [`io::ErrorKind::InvalidInput`]: no workers, an offload limit of zero, or a NUL byte in
     ///   the threads' name.
-    /// * The system's error if it cannot start the threads.
+    /// * The system's error if it cannot start the threads. If a worker after the first has
+    ///   none, this does not return: see the [limits](crate#limits).
     pub fn build(mut self) -> io::Result<Tokio> {
         if self.worker_threads == Some(0) {
             return Err(io::Error::new(
@@ -257,7 +258,8 @@ impl Builder {
     }
 }
 
-/// Starts a runtime. If there is no thread for a worker, Tokio does not say so, but panics.
+/// Starts a runtime. If there is no thread for a worker, Tokio does not say so, but panics. If a
+/// worker before it has one, Tokio then waits for that, without having told it to end.
 fn start(native: &mut tokio::runtime::Builder) -> io::Result<Runtime> {
     // Unwind safety: what a panic leaves behind is not used again.
     let started = catch_unwind(AssertUnwindSafe(|| native.build()));

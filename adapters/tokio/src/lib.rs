@@ -73,6 +73,16 @@
 //! Runtimes that fourway builds have all of Tokio's drivers enabled. I/O is among them as soon as
 //! any crate of the program turns on Tokio's feature `net`. Each crate that uses its sockets does.
 //!
+//! # Limits
+//!
+//! * A hand-made waker that panics in a timer harms nobody else ([timers work
+//!   anywhere](fourway_core::contract#TI-2)), except behind a raw `LocalSet`: the waker of its tasks,
+//!   which cannot be told from that of a runtime's tasks, goes to Tokio as it is, and wakes whoever
+//!   polls the set. If that panics, the panic is in Tokio's driver: it ends the process, or the
+//!   thread that drives a current-thread runtime.
+//! * If the system has a thread for the first worker and none for a later one, [`Builder::build`]
+//!   does not return: Tokio waits for the workers that it has started, and does not end them.
+//!
 //! [`is_not_driven`]: fourway_core::BlockOnError::is_not_driven
 //! [`is_unsupported`]: fourway_core::BlockOnError::is_unsupported
 //! [`is_not_owned`]: fourway_core::ShutdownError::is_not_owned

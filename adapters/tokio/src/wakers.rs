@@ -12,6 +12,11 @@ use tokio::task::LocalSet;
 
 /// As [`fourway_adapt::is_harmless`], which knows the wakers of Tokio's tasks from the first call on.
 /// Call it where Tokio's thread-locals exist.
+///
+/// The waker of a task of a raw `LocalSet` counts as harmless and is not: off the thread's own poll
+/// it wakes whoever polls the set, which may be anything. It has the functions of all tasks' wakers,
+/// and the public interface tells them apart by nothing else. Not to trust any of them would cost
+/// each timer of each task an allocation.
 #[inline]
 pub(crate) fn is_harmless(waker: &Waker) -> bool {
     fourway_adapt::is_harmless(waker) || (learn() && fourway_adapt::is_harmless(waker))
