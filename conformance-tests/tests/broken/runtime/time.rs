@@ -94,9 +94,9 @@ impl Future for BrokenSleep {
             Bug::TimerDiesWithRuntime if lock(&self.shared.inner.state).closing => {
                 return Poll::Pending;
             }
-            Bug::TimerThreadStays => {
-                let staying = Staying(cx.waker().clone(), self.shared.inner.clone());
-                let waker = Waker::from(Arc::new(staying));
+            // Not earlier: the shutdown itself waits for the runtime's own thread.
+            Bug::TimerThreadStays if lock(&self.shared.inner.state).shut => {
+                let waker = Waker::from(Arc::new(Staying(cx.waker().clone())));
                 return Pin::new(&mut self.sleep).poll(&mut Context::from_waker(&waker));
             }
             Bug::TimerWakerUncontained => {
@@ -114,8 +114,8 @@ impl Future for BrokenSleep {
     }
 }
 
-/// For [`Bug::TimerThreadStays`]: after the shutdown, the thread that wakes never ends.
-struct Staying(Waker, Arc<Inner>);
+/// For [`Bug::TimerThreadStays`]: the thread that wakes never ends.
+struct Staying(Waker);
 
 impl Wake for Staying {
     fn wake(self: Arc<Self>) {
@@ -131,10 +131,8 @@ impl Wake for Staying {
             static STAYS: Stays = const { Stays };
         }
         self.0.wake_by_ref();
-        if lock(&self.1.state).shut {
-            // Made last, and so destroyed first.
-            STAYS.with(|_| ());
-        }
+        // Made last, and so destroyed first.
+        STAYS.with(|_| ());
     }
 }
 
