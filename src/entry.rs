@@ -193,7 +193,7 @@ impl Given for CancellationToken {}
 impl<A: Given, B: Given> Given for (A, B) {}
 
 mod given {
-    use std::{any::Any, error::Error};
+    use std::error::Error;
 
     use super::AnyRuntime;
 
@@ -221,7 +221,7 @@ mod given {
 
     #[cfg(feature = "ctrl-c")]
     impl Begin for super::CancellationToken {
-        type Held = (Self, Box<dyn Any>);
+        type Held = (Self, Box<dyn std::any::Any>);
 
         fn hold() -> Result<Self::Held, Box<dyn Error>> {
             let token = Self::new();

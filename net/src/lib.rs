@@ -90,7 +90,6 @@
 #[cfg(not(unix))]
 compile_error!("fourway-net waits for descriptors, and so works on Unix alone so far");
 
-#[cfg(any(feature = "tokio", feature = "smol", feature = "std-thread"))]
 mod budget;
 mod endpoint;
 mod error;
