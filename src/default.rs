@@ -1,15 +1,23 @@
 //! The runtime that an application gets without naming one.
 
-use std::{env, fmt, io};
+use std::{
+    env, fmt, io,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use fourway_adapt::fork::PerProcess;
-use fourway_core::{AnyRuntime, Runtime};
+use fourway_core::{AnyRuntime, Runtime, Shutdown};
 
 /// The environment variable that chooses among the runtimes compiled in.
 const VARIABLE: &str = "FOURWAY_RUNTIME";
 
 /// The default of the process; set at most once. A forked child begins without.
 static DEFAULT: PerProcess<AnyRuntime> = PerProcess::new();
+
+/// The runtime of [`Main`](crate::entry::Main), the default where no other was set. It stays when
+/// it has been shut down, so that what runs at the end of a program starts no second runtime; the
+/// next `Main` takes its place.
+static MAIN: PerProcess<Mutex<Option<AnyRuntime>>> = PerProcess::new();
 
 /// A runtime that can be had by name.
 struct Choice {
@@ -141,15 +149,35 @@ pub(crate) fn default_name() -> Result<&'static str, DefaultRuntimeError> {
 
 /// The runtime that [`default_runtime`] gives without starting one.
 pub(crate) fn existing() -> Option<AnyRuntime> {
-    current().or_else(|| DEFAULT.get().cloned())
+    current()
+        .or_else(|| DEFAULT.get().cloned())
+        .or_else(|| main().clone())
+}
+
+/// Makes the runtime of a `Main` the default, unless the program has set another one, which it
+/// then wants, or another `Main` is still running.
+pub(crate) fn set_main_runtime(runtime: &AnyRuntime) {
+    let mut main = main();
+    if main.as_ref().is_none_or(AnyRuntime::is_shutdown) {
+        let before = main.replace(runtime.clone());
+        // Its destructor may be anyone's.
+        drop((main, before));
+    }
+}
+
+fn main() -> MutexGuard<'static, Option<AnyRuntime>> {
+    // No code of others runs under it.
+    MAIN.get_or_init(Mutex::default)
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Makes `runtime`, of any type, the default of the process.
 ///
 /// # Errors
 ///
-/// Gives `runtime` back, as an [`AnyRuntime`], if there is a default already: set by an earlier call, or
-/// made by [`default_runtime`].
+/// Gives `runtime` back, as an [`AnyRuntime`], if there is a default already: set by an earlier call,
+/// made by [`default_runtime`], or that of a [`Main`](crate::entry::Main).
 ///
 /// # Examples
 ///
@@ -161,7 +189,11 @@ pub(crate) fn existing() -> Option<AnyRuntime> {
 /// # std::io::Result::Ok(())
 /// ```
 pub fn set_default_runtime(runtime: impl Runtime) -> Result<(), AnyRuntime> {
-    DEFAULT.set(AnyRuntime::new(runtime))
+    let runtime = AnyRuntime::new(runtime);
+    if main().is_some() {
+        return Err(runtime);
+    }
+    DEFAULT.set(runtime)
 }
 
 /// A new runtime with the default settings, by the name of its feature.

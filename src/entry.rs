@@ -21,7 +21,7 @@ use std::{future::Future, io, time::Duration};
 use fourway_core::CancellationToken;
 use fourway_core::{AnyRuntime, BlockOn, Shutdown, Timer};
 
-use crate::default::{DefaultRuntimeError, default_name};
+use crate::default::{DefaultRuntimeError, default_name, set_main_runtime};
 
 /// A runtime for the whole of a program, which is shut down when the program's main future is done.
 ///
@@ -73,9 +73,12 @@ impl Main {
         self
     }
 
-    /// Starts the runtime, makes it the [default](crate::default_runtime) one, drives `main` on the
+    /// Starts the runtime, makes it the [default](crate::default_runtime) one (unless the program
+    /// has set another one, or another `Main` is running), drives `main` on the
     /// calling thread, shuts the runtime down ([orderly shutdown](fourway_core::contract#SH-1)),
     /// and returns the output of `main`.
+    ///
+    /// It stays the default afterwards, and refuses work, until another `Main` runs.
     ///
     /// Work that still runs after the [`shutdown_timeout`](Self::shutdown_timeout) is left alone,
     /// and reported on the standard error stream.
@@ -127,8 +130,7 @@ impl Main {
             Ok(runtime) => runtime,
             Err(error) => panic!("{error}"),
         };
-        // If the program has set another one, it wants that one.
-        let _ = crate::set_default_runtime(runtime.clone());
+        set_main_runtime(&runtime);
         let output = runtime.block_on(main(&runtime));
         let timeout = self.shutdown_timeout.unwrap_or(Duration::from_secs(10));
         if let Ok(report) = runtime.shutdown(timeout) {

@@ -262,4 +262,14 @@ fn main_gives_what_its_body_gives() {
     // The runtime is gone, with its threads.
     let default = fourway::default_runtime();
     assert!(default.is_shutdown(), "{default:?}");
+
+    // The next one is the default in its turn, also for threads of no runtime.
+    let sum = fourway::entry::Main::new().run(async {
+        let outside = std::thread::spawn(|| fourway::default_runtime().offload(|| 1).wait());
+        outside.join().unwrap().unwrap() + 1
+    });
+    assert_eq!(sum, 2);
+    assert!(fourway::default_runtime().is_shutdown());
+    let other = fourway::runtime_named(fourway::compiled_in()[0]).unwrap();
+    assert!(fourway::set_default_runtime(other).is_err());
 }
