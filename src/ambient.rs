@@ -1,6 +1,7 @@
 //! A runtime value that looks its runtime up at each use: [`Ambient`].
 
 use std::{
+    cell::Cell,
     future::IntoFuture,
     time::{Duration, Instant},
 };
@@ -77,6 +78,29 @@ fn ask<T>(f: impl FnOnce() -> T) -> T {
 fn around_this<T>(f: impl FnOnce() -> T) -> impl FnOnce() -> T {
     let around = Layers::current();
     move || around.scope(f)
+}
+
+thread_local! {
+    /// Set while [`looks_up`] asks, and whether it has come to an [`Ambient`].
+    static FOUND: Cell<Option<bool>> = const { Cell::new(None) };
+}
+
+/// Is `runtime` an [`Ambient`], or does it contain one? As the default it would look itself up, without
+/// end. Wrappers are not seen through by their type; but all ask what they contain whether it is shut
+/// down.
+pub(crate) fn looks_up(runtime: &AnyRuntime) -> bool {
+    struct Asking;
+    impl Drop for Asking {
+        fn drop(&mut self) {
+            FOUND.set(None);
+        }
+    }
+    FOUND.set(Some(false));
+    let asking = Asking;
+    let _ = runtime.is_shutdown();
+    let found = FOUND.get() == Some(true);
+    drop(asking);
+    found
 }
 
 /// As [`AnyRuntime::new`]: the erased runtime still looks its runtime up at each use, and is bound
@@ -242,6 +266,10 @@ impl Shutdown for Ambient {
     }
 
     fn is_shutdown(&self) -> bool {
+        if FOUND.get().is_some() {
+            FOUND.set(Some(true));
+            return false;
+        }
         existing().is_some_and(|runtime| ask(|| runtime.is_shutdown()))
     }
 

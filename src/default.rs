@@ -8,6 +8,8 @@ use std::{
 use fourway_adapt::fork::PerProcess;
 use fourway_core::{AnyRuntime, Runtime, Shutdown};
 
+use crate::ambient::looks_up;
+
 /// The environment variable that chooses among the runtimes compiled in.
 const VARIABLE: &str = "FOURWAY_RUNTIME";
 
@@ -55,7 +57,7 @@ const NAMES: &[&str] = &[
 ];
 
 /// The names of all runtimes that can be compiled in: those of the features.
-const FEATURES: &[&str] = &["tokio", "smol", "std-thread"];
+pub(crate) const FEATURES: &[&str] = &["tokio", "smol", "std-thread"];
 
 /// The names of the runtimes compiled in, in the order in which
 /// [`default_runtime`] prefers them.
@@ -165,6 +167,16 @@ pub(crate) fn set_main_runtime(runtime: &AnyRuntime) {
     }
 }
 
+/// Takes back the runtime of a `Main` that has failed and is shut down: there is none again. That of
+/// another `Main` is left alone, for it is running.
+pub(crate) fn forget_main_runtime() {
+    let mut main = main();
+    if main.as_ref().is_some_and(AnyRuntime::is_shutdown) {
+        let before = main.take();
+        drop((main, before));
+    }
+}
+
 fn main() -> MutexGuard<'static, Option<AnyRuntime>> {
     // No code of others runs under it.
     MAIN.get_or_init(Mutex::default)
@@ -177,7 +189,8 @@ fn main() -> MutexGuard<'static, Option<AnyRuntime>> {
 /// # Errors
 ///
 /// Gives `runtime` back, as an [`AnyRuntime`], if there is a default already: set by an earlier call,
-/// made by [`default_runtime`], or that of a [`Main`](crate::entry::Main).
+/// made by [`default_runtime`], or that of a [`Main`](crate::entry::Main); or if `runtime` is an
+/// [`Ambient`](crate::Ambient) or contains one, which would find itself.
 ///
 /// # Examples
 ///
@@ -190,7 +203,7 @@ fn main() -> MutexGuard<'static, Option<AnyRuntime>> {
 /// ```
 pub fn set_default_runtime(runtime: impl Runtime) -> Result<(), AnyRuntime> {
     let runtime = AnyRuntime::new(runtime);
-    if main().is_some() {
+    if main().is_some() || looks_up(&runtime) {
         return Err(runtime);
     }
     DEFAULT.set(runtime)
@@ -214,7 +227,7 @@ pub fn runtime_named(name: &str) -> Result<AnyRuntime, DefaultRuntimeError> {
 
 /// The one of `names` that is meant: shells and configuration files spell them with `_` and
 /// in capital letters.
-fn folded(names: &[&'static str], name: &str) -> Option<&'static str> {
+pub(crate) fn folded(names: &[&'static str], name: &str) -> Option<&'static str> {
     let name = name.replace('_', "-");
     let is_meant = |known: &&&str| known.eq_ignore_ascii_case(&name);
     names.iter().find(is_meant).copied()

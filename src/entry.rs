@@ -15,13 +15,15 @@
 
 #[cfg(feature = "ctrl-c")]
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::{future::Future, io, time::Duration};
+use std::{future::Future, io, mem, time::Duration};
 
 #[cfg(feature = "ctrl-c")]
 use fourway_core::CancellationToken;
-use fourway_core::{AnyRuntime, BlockOn, Shutdown, Timer};
+use fourway_core::{AnyRuntime, BlockOn, Shutdown, Timer, implement};
 
-use crate::default::{DefaultRuntimeError, default_name, set_main_runtime};
+use crate::default::{
+    DefaultRuntimeError, FEATURES, default_name, folded, forget_main_runtime, set_main_runtime,
+};
 
 /// A runtime for the whole of a program, which is shut down when the program's main future is done.
 ///
@@ -41,7 +43,8 @@ impl Main {
         Self::default()
     }
 
-    /// Takes the runtime of this feature, whatever the environment says. (smol is one with threads
+    /// Takes the runtime of this feature, whatever the environment says; capital letters and `_` for
+    /// `-` make no difference. (smol is one with threads
     /// of its own, which can be shut down, and not the global executor.)
     pub fn runtime(mut self, name: &'static str) -> Self {
         self.runtime = Some(name);
@@ -78,7 +81,8 @@ impl Main {
     /// calling thread, shuts the runtime down ([orderly shutdown](fourway_core::contract#SH-1)),
     /// and returns the output of `main`.
     ///
-    /// It stays the default afterwards, and refuses work, until another `Main` runs.
+    /// It stays the default afterwards, and refuses work, until another `Main` runs. If `main` panics,
+    /// the runtime is shut down without a wait, and the process has no default again.
     ///
     /// Work that still runs after the [`shutdown_timeout`](Self::shutdown_timeout) is left alone,
     /// and reported on the standard error stream.
@@ -126,12 +130,18 @@ impl Main {
 
     #[track_caller]
     fn run_on<F: Future>(self, main: impl FnOnce(&AnyRuntime) -> F) -> F::Output {
+        // Before it is started: a refused one leaves nothing behind.
+        if let Err(error) = implement::check_may_block() {
+            panic!("{error}");
+        }
         let runtime = match self.build() {
             Ok(runtime) => runtime,
             Err(error) => panic!("{error}"),
         };
         set_main_runtime(&runtime);
+        let running = Running(&runtime);
         let output = runtime.block_on(main(&runtime));
+        mem::forget(running);
         let timeout = self.shutdown_timeout.unwrap_or(Duration::from_secs(10));
         if let Ok(report) = runtime.shutdown(timeout) {
             if !report.is_clean() {
@@ -147,6 +157,8 @@ impl Main {
     /// The first one, also while the runtime starts, asks `main` to come to its end; with the
     /// second, and with one that comes after this has returned, the program exits at once, with 130.
     /// A later run is asked anew.
+    ///
+    /// On Linux `SIGHUP` is left alone if the process ignores it, as one does that `nohup` has started.
     ///
     /// On Unix other code may wait for these signals as well, before or after, if it uses
     /// `signal-hook` as this does, or Tokio, as `fourway::net::signal` does. Code that replaces the
@@ -172,6 +184,17 @@ impl Main {
             None => default_name()?,
         };
         self.settings.build(name)
+    }
+}
+
+/// Ends the runtime of a main future that panics, and waits for nothing: its work does not go on
+/// behind the caller's back, and the process is without a default again.
+struct Running<'a>(&'a AnyRuntime);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        let _ = self.0.shutdown(Duration::ZERO);
+        forget_main_runtime();
     }
 }
 
@@ -332,10 +355,24 @@ fn on_ctrl_c(mut asked: impl FnMut() + Send + 'static) -> io::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     // These call the handler that was there before. `ctrlc` would replace it with its own, and
     // earlier waiters would not get the signal any more.
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
+    if !ignores(SIGHUP) {
+        signals.add_signal(SIGHUP)?;
+    }
     let thread = std::thread::Builder::new().name("fourway-ctrl-c".to_owned());
     thread.spawn(move || signals.forever().for_each(|_| asked()))?;
     Ok(())
+}
+
+/// Does the process ignore this signal? The system call that tells it everywhere takes pointers, and
+/// this crate has no `unsafe` code; elsewhere than on Linux none counts as ignored.
+#[cfg(all(feature = "ctrl-c", unix))]
+fn ignores(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    // Its lowest bit is signal 1.
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask & (1 << (signal - 1)) != 0)
 }
 
 #[cfg(all(feature = "ctrl-c", not(unix)))]
@@ -463,7 +500,7 @@ impl Settings {
         let started = |name, result: io::Result<AnyRuntime>| {
             result.map_err(|error| DefaultRuntimeError::io(name, error))
         };
-        match name {
+        match folded(FEATURES, name).unwrap_or(name) {
             #[cfg(feature = "tokio")]
             "tokio" => {
                 let mut builder = set!(self, fourway_tokio::Tokio::builder());

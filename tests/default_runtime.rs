@@ -218,3 +218,71 @@ fn an_ambient_runtime_blocks_in_the_layers_of_the_default() {
     let (ok, text) = in_child("child_blocks_on_a_default_with_a_layer", None);
     assert!(ok, "{text}");
 }
+
+#[test]
+fn child_is_refused_a_default_that_looks_itself_up() {
+    if is_child() {
+        let Some(&name) = fourway::compiled_in().last() else {
+            return;
+        };
+        let ambient = fourway::Ambient;
+        assert!(fourway::set_default_runtime(ambient).is_err());
+        let layered = fourway::layer::Propagate::new(ambient);
+        assert!(fourway::set_default_runtime(layered).is_err());
+        let pool = fourway::runtime_named(name).expect("it is compiled in");
+        let composed = fourway::Compose::new(ambient, pool);
+        assert!(fourway::set_default_runtime(composed).is_err());
+        let erased = fourway::AnyRuntime::from(ambient);
+        let back = fourway::set_default_runtime(erased).unwrap_err();
+        // None was started, nor is one set.
+        assert!(!back.is_shutdown());
+        let rt = fourway::runtime_named(name).expect("it is compiled in");
+        fourway::set_default_runtime(rt).expect("the first one that is one");
+        assert_eq!(ambient.spawn(async { 1 }).wait().unwrap(), 1);
+    }
+}
+
+/// It would ask for the default, which is itself, without end.
+#[test]
+fn an_ambient_runtime_cannot_be_the_default() {
+    let (ok, text) = in_child("child_is_refused_a_default_that_looks_itself_up", None);
+    assert!(ok, "{text}");
+}
+
+#[test]
+fn child_has_mains_that_fail() {
+    if is_child() {
+        let Some(&name) = fourway::compiled_in().last() else {
+            return;
+        };
+        // The name as shells spell it.
+        let named: &'static str = name.to_uppercase().replace('-', "_").leak();
+        let main = || fourway::entry::Main::new().runtime(named);
+        let fails = |f: &mut dyn FnMut()| {
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).is_err()
+        };
+        let outside = || std::thread::spawn(fourway::default_runtime).join().unwrap();
+
+        // Refused, and never started.
+        let rt = fourway::runtime_named(name).expect("it is compiled in");
+        assert!(fails(&mut || rt.block_on(async { main().run(async {}) })));
+
+        let mut failed = None;
+        assert!(fails(&mut || main().run(async {
+            failed = Some(outside());
+            panic!("on purpose");
+        })));
+        assert!(failed.expect("it has run").is_shutdown());
+
+        main().run(async {
+            let current = fourway::current().expect("it is in one");
+            assert_eq!(outside().runtime_id(), current.runtime_id());
+        });
+    }
+}
+
+#[test]
+fn a_main_that_fails_does_not_stay_the_default() {
+    let (ok, text) = in_child("child_has_mains_that_fail", None);
+    assert!(ok, "{text}");
+}

@@ -6,6 +6,7 @@
 use std::{
     env,
     io::{BufRead, BufReader, Lines},
+    os::unix::process::CommandExt,
     process::{Child, ChildStdout, Command, ExitCode, Stdio, Termination},
     time::Duration,
 };
@@ -83,6 +84,30 @@ fn a_second_ctrl_c_ends_the_program_at_once() {
     program.says("asked");
     program.send(libc::SIGINT);
     assert_eq!(program.end(), Some(130));
+}
+
+/// As `nohup` starts a program.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_hangup_that_is_ignored_asks_nobody_to_end() {
+    if env::var_os(CHILD).is_some() {
+        // SAFETY: it takes no pointers.
+        unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
+        fourway::entry::Main::new().run_until_ctrl_c(|stop| async move {
+            // SAFETY: it takes no pointers.
+            assert_eq!(unsafe { libc::raise(libc::SIGHUP) }, 0);
+            // It would be told of both, the first one first.
+            // SAFETY: it takes no pointers.
+            assert_eq!(unsafe { libc::raise(libc::SIGTERM) }, 0);
+            stop.cancelled().await;
+            println!("asked once");
+        });
+        // A second one would have ended the process with 130.
+        std::process::exit(0);
+    }
+    let mut program = Program::start("a_hangup_that_is_ignored_asks_nobody_to_end");
+    program.says("asked once");
+    assert_eq!(program.end(), Some(0));
 }
 
 /// A run after another one, which was asked to end.
@@ -258,12 +283,20 @@ impl Program {
     }
 
     fn start_as(test: &str, how: &str) -> Self {
-        let mut child = Command::new(env::current_exe().unwrap())
+        let mut command = Command::new(env::current_exe().unwrap());
+        command
             .args([test, "--exact", "--nocapture"])
             .env(CHILD, how)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .stdout(Stdio::piped());
+        // Whoever runs the tests may ignore it, and children inherit that.
+        let default = || {
+            // SAFETY: it takes no pointers.
+            unsafe { libc::signal(libc::SIGHUP, libc::SIG_DFL) };
+            Ok(())
+        };
+        // SAFETY: between fork and exec `signal` may be called, and it is all that is called.
+        unsafe { command.pre_exec(default) };
+        let mut child = command.spawn().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap()).lines();
         Self { child, output }
     }
