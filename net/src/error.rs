@@ -138,7 +138,7 @@ pub fn is_final(error: &io::Error) -> bool {
 
 /// Has the process or the system run out of descriptors or of memory for sockets (`EMFILE`,
 /// `ENFILE`, `ENOBUFS`, `ENOMEM`)? This may pass: a connection that waits to be
-/// accepted goes on waiting.
+/// accepted goes on waiting. Of a [`ConnectError`], did it happen with any of its addresses?
 #[must_use]
 pub fn is_exhausted(error: &io::Error) -> bool {
     // The numbers are the same on all Unix systems, except the third.
@@ -152,6 +152,9 @@ pub fn is_exhausted(error: &io::Error) -> bool {
     } else {
         55
     };
+    if let Some(error) = inner::<ConnectError>(error) {
+        return error.attempts.iter().any(|(_, error)| is_exhausted(error));
+    }
     matches!(
         error.raw_os_error(),
         Some(ENFILE | EMFILE | ENOMEM | ENOBUFS)
@@ -167,7 +170,7 @@ pub fn is_exhausted(error: &io::Error) -> bool {
 /// [`NetworkUnreachable`](io::ErrorKind::NetworkUnreachable) if no machine can be reached;
 /// [`TimedOut`](io::ErrorKind::TimedOut) if the time of the caller or of the system was over. For
 /// several addresses it is the most specific reason: the answer of a machine comes before the lack
-/// of a route.
+/// of a route. The [`source`](Error::source) is that address' error.
 ///
 /// # Examples
 ///
@@ -217,17 +220,22 @@ impl ConnectError {
         if self.timed_out {
             return io::ErrorKind::TimedOut;
         }
-        let kinds = || self.attempts.iter().map(|(_, error)| error.kind());
-        let says_little = |kind: &io::ErrorKind| {
+        let reason = self.reason().map(io::Error::kind);
+        reason.unwrap_or(io::ErrorKind::NotFound)
+    }
+
+    /// The most specific of the errors.
+    fn reason(&self) -> Option<&io::Error> {
+        let errors = || self.attempts.iter().map(|(_, error)| error).rev();
+        let says_little = |error: &io::Error| {
             use io::ErrorKind::{AddrNotAvailable, HostUnreachable, NetworkUnreachable};
             matches!(
-                kind,
+                error.kind(),
                 AddrNotAvailable | HostUnreachable | NetworkUnreachable
             )
         };
-        let said = kinds().rev().find(|kind| !says_little(kind));
-        said.or_else(|| kinds().next_back())
-            .unwrap_or(io::ErrorKind::NotFound)
+        let said = errors().find(|error| !says_little(error));
+        said.or_else(|| errors().next())
     }
 }
 
@@ -253,7 +261,11 @@ impl fmt::Display for ConnectError {
     }
 }
 
-impl Error for ConnectError {}
+impl Error for ConnectError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.reason().map(|error| error as _)
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -291,6 +303,25 @@ mod tests {
         let exhausted = |code| is_exhausted(&io::Error::from_raw_os_error(code));
         assert!([12, 23, 24, 105].into_iter().all(exhausted));
         assert!(!exhausted(111));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_connect_is_exhausted_if_one_of_its_attempts_is() {
+        let attempts = |codes: &[i32]| {
+            let address = SocketAddr::from(([127, 0, 0, 1], 80));
+            let codes = codes.iter().copied();
+            let errors = codes.map(io::Error::from_raw_os_error);
+            errors.map(|error| (address, error)).collect()
+        };
+        assert!(is_exhausted(&ConnectError::failed(attempts(&[24, 111]))));
+        assert!(is_exhausted(&ConnectError::timed_out(attempts(&[23]))));
+        assert!(!is_exhausted(&ConnectError::failed(attempts(&[111, 101]))));
+        // The reason behind the kind is its source.
+        let error = ConnectError::failed(attempts(&[111, 101]));
+        let source = error.source().and_then(|it| it.downcast_ref::<io::Error>());
+        assert_eq!(source.and_then(io::Error::raw_os_error), Some(111));
+        assert!(ConnectError::failed(Vec::new()).source().is_none());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use fourway_core::Runtime;
 
 use crate::{
     BindUdp, ConnectTcp, ConnectUnix, Endpoint, ListenTcp, Reactor, Resolve, UnixDatagram,
-    UnixListener,
+    UnixListener, unix::check_path,
 };
 
 /// Sockets on any runtime.
@@ -86,7 +86,11 @@ pub trait Net: Runtime {
     ///
     /// [`NotFound`](io::ErrorKind::NotFound) if there is none,
     /// [`ConnectionRefused`](io::ErrorKind::ConnectionRefused) if there is no listener,
-    /// [`is_shutdown`](crate::is_shutdown), and other errors of the system.
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a path that is empty, too long or has a NUL
+    /// byte, [`is_shutdown`](crate::is_shutdown), and other errors of the system.
+    ///
+    /// So it knows no abstract names of Linux; the standard library's `UnixStream::connect_addr`
+    /// does, and [`UnixStream::from_std`](crate::UnixStream::from_std) takes its stream.
     ///
     /// # Cancel safety
     ///
@@ -101,11 +105,13 @@ pub trait Net: Runtime {
     /// # Errors
     ///
     /// [`AddrInUse`](io::ErrorKind::AddrInUse) if `path` exists, even without a listener;
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) as for [`connect_unix`](Self::connect_unix);
     /// [`is_shutdown`](crate::is_shutdown), and other errors of the system.
     fn listen_unix(&self, path: impl AsRef<Path>) -> io::Result<UnixListener> {
         // Before it makes a file.
         let reactor = Reactor::of_system(self)?;
         let path = path.as_ref();
+        check_path(path)?;
         let listener = std::os::unix::net::UnixListener::bind(path)?;
         UnixListener::with_reactor(reactor, listener).inspect_err(|_| remove(path))
     }
@@ -119,6 +125,7 @@ pub trait Net: Runtime {
         // Before it makes a file.
         let reactor = Reactor::of_system(self)?;
         let path = path.as_ref();
+        check_path(path)?;
         let socket = std::os::unix::net::UnixDatagram::bind(path)?;
         UnixDatagram::with_reactor(&reactor, socket).inspect_err(|_| remove(path))
     }

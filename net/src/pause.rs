@@ -1,4 +1,4 @@
-//! Waiting a moment before the next try: [`Pause`].
+//! Waiting a moment before the next try: [`Pause`], [`pause`].
 
 use std::{
     future::{Future, poll_fn},
@@ -111,6 +111,21 @@ impl Pause {
         // No user code runs under this lock, so it cannot be poisoned.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Waits for this long, by a timer of the process.
+///
+/// # Errors
+///
+/// In a forked child, which has no timers.
+pub(crate) async fn pause<S: Socket>(socket: &Io<S>, length: Duration) -> io::Result<()> {
+    socket.check_fork()?;
+    let mut sleep = Timers::global().sleep_until(Instant::now() + length);
+    poll_fn(|cx| {
+        socket.check_fork()?;
+        Pin::new(&mut sleep).poll(cx).map(Ok)
+    })
+    .await
 }
 
 /// Errors of `accept` that concern one connection, which is gone; the next may succeed. Linux

@@ -15,6 +15,7 @@ use crate::{
     Endpoint, Reactor,
     endpoint::no_address,
     io::{Direction, Io},
+    options::buffer_size,
     provide::Datagrams,
     split,
 };
@@ -343,7 +344,7 @@ impl UdpSocket {
     ///
     /// The system's error.
     pub fn set_recv_buffer_size(&self, bytes: usize) -> io::Result<()> {
-        SockRef::from(self.io.own()?).set_recv_buffer_size(bytes)
+        SockRef::from(self.io.own()?).set_recv_buffer_size(buffer_size(bytes))
     }
 
     /// How many unsent bytes the system keeps. Linux doubles the value.
@@ -352,7 +353,7 @@ impl UdpSocket {
     ///
     /// The system's error.
     pub fn set_send_buffer_size(&self, bytes: usize) -> io::Result<()> {
-        SockRef::from(self.io.own()?).set_send_buffer_size(bytes)
+        SockRef::from(self.io.own()?).set_send_buffer_size(buffer_size(bytes))
     }
 
     /// The system's socket, for what would have an effect outside of a network of the runtime's own.

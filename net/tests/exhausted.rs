@@ -7,7 +7,7 @@ use std::{fs::File, pin::pin, time::Duration};
 use common::{listener, pair};
 use fourway_core::{AnyRuntime, Offload, Spawner, Timer};
 use fourway_net::{
-    is_exhausted,
+    Net, is_exhausted,
     process::{Command, Stdio},
 };
 use fourway_testing::{
@@ -31,6 +31,7 @@ fn the_accept_loop_survives() {
     let runtimes = [any(), any_tokio(), any_current_thread(), any_smol()];
     runtimes.iter().for_each(survives);
     runtimes.iter().for_each(leaves_no_zombie);
+    runtimes.iter().for_each(says_so);
 }
 
 /// A child that cannot be waited for, as there is no descriptor for it, is killed, and taken by a thread
@@ -50,6 +51,24 @@ fn leaves_no_zombie(rt: &AnyRuntime) {
         })
         .await
         .expect("its status is taken");
+    });
+}
+
+/// Every operation that needs a descriptor tells why it failed.
+fn says_so(rt: &AnyRuntime) {
+    run(rt, async {
+        let (_listener, address) = listener(rt).await;
+        drop(rt.connect_tcp(address).await.unwrap());
+        let files = fill();
+        let errors = [
+            rt.connect_tcp(address).await.unwrap_err(),
+            rt.listen_tcp(address).await.unwrap_err(),
+            rt.bind_udp("127.0.0.1:0").await.unwrap_err(),
+        ];
+        drop(files);
+        for error in errors {
+            assert!(is_exhausted(&error), "{error}");
+        }
     });
 }
 

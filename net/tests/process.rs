@@ -17,6 +17,8 @@ use std::os::unix::process::ExitStatusExt;
 on_every_runtime! {
     its_status
     its_output
+    output_and_then_status
+    a_pipe_that_nobody_reads
     more_than_pipes_hold_both_ways
     closed_stdin_is_its_end
     killed_and_waited_for
@@ -85,6 +87,46 @@ fn its_output<R: Runtime>(rt: R) {
         assert_eq!(&output.stdout[300_000..], b"done\n");
         let output = command.stdout(Stdio::null()).output(&rt).await.unwrap();
         assert!(output.stdout.is_empty());
+    });
+}
+
+/// More than a pipe holds.
+const MUCH: &str = "head -c 300000 /dev/zero";
+
+fn output_and_then_status<R: Runtime>(rt: R) {
+    run(&rt, async {
+        let mut command = sh("exit 0");
+        command.stderr(Stdio::piped());
+        command.output(&rt).await.unwrap();
+        let mut child = command.spawn(&rt).unwrap();
+        assert!(child.stdin.is_none() && child.stdout.is_none());
+        // What the caller has set stays.
+        assert!(child.stderr.is_some());
+        child.wait().await.unwrap();
+        // Also after an error.
+        let (folder, path) = {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("later");
+            (folder, path)
+        };
+        let mut command = Command::new(&path);
+        command.output(&rt).await.unwrap_err();
+        std::os::unix::fs::symlink("/bin/true", &path).unwrap();
+        let mut child = command.spawn(&rt).unwrap();
+        assert!(child.stdin.is_none() && child.stdout.is_none() && child.stderr.is_none());
+        child.wait().await.unwrap();
+        drop(folder);
+    });
+}
+
+fn a_pipe_that_nobody_reads<R: Runtime>(rt: R) {
+    run(&rt, async {
+        let mut command = sh(MUCH);
+        let status = command.stdout(Stdio::piped()).status(&rt).await.unwrap();
+        assert!(!status.success());
+        let mut command = sh(&format!("{MUCH} >&2"));
+        let status = command.stderr(Stdio::piped()).status(&rt).await.unwrap();
+        assert!(!status.success());
     });
 }
 

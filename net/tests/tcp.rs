@@ -47,6 +47,7 @@ on_every_runtime! {
     a_peer_that_always_reads
     a_peer_that_sends_without_end
     options
+    values_that_do_not_fit
     to_std_and_back
     the_port_is_taken
 }
@@ -515,6 +516,62 @@ fn options<R: Runtime>(rt: R) {
         // An option without a method here.
         let options = socket2::SockRef::from(&stream);
         assert_eq!(options.r#type().unwrap(), socket2::Type::STREAM);
+    });
+}
+
+fn values_that_do_not_fit<R: Runtime>(rt: R) {
+    // Cast to 32 bits, each of these would be next to nothing.
+    const SIZES: [usize; 3] = [1 << 32, (1 << 32) + 4096, usize::MAX];
+    run(&rt, async {
+        let (listener, address) = listener(&rt).await;
+        let stream = rt.connect_tcp(address).await.unwrap();
+        let (recv, send) = (16 << 10, 16 << 10);
+        for bytes in SIZES {
+            let connect = rt.connect_tcp(address).recv_buffer_size(bytes);
+            let connected = connect.send_buffer_size(bytes).await.unwrap();
+            stream.set_recv_buffer_size(bytes).unwrap();
+            stream.set_send_buffer_size(bytes).unwrap();
+            for stream in [&stream, &connected] {
+                assert!(stream.recv_buffer_size().unwrap() > recv);
+                assert!(stream.send_buffer_size().unwrap() > send);
+            }
+            let listen = rt.listen_tcp("127.0.0.1:0").recv_buffer_size(bytes);
+            let listener = listen.send_buffer_size(bytes).await.unwrap();
+            let options = socket2::SockRef::from(&listener);
+            assert!(options.recv_buffer_size().unwrap() > recv);
+            assert!(options.send_buffer_size().unwrap() > send);
+            let udp = rt.bind_udp("127.0.0.1:0").await.unwrap();
+            udp.set_recv_buffer_size(bytes).unwrap();
+            udp.set_send_buffer_size(bytes).unwrap();
+            let options = socket2::SockRef::from(&udp);
+            assert!(options.recv_buffer_size().unwrap() > recv);
+            assert!(options.send_buffer_size().unwrap() > send);
+        }
+        for time in [Duration::ZERO, Duration::from_millis(1), Duration::MAX] {
+            let keepalive = Keepalive::new().idle(time).interval(time);
+            for retries in [0, u32::MAX] {
+                let keepalive = keepalive.retries(retries);
+                stream.set_keepalive(Some(keepalive)).unwrap();
+                rt.connect_tcp(address).keepalive(keepalive).await.unwrap();
+            }
+        }
+        let options = socket2::SockRef::from(&stream);
+        let lingers = [
+            (Duration::ZERO, 0),
+            (Duration::from_nanos(1), 1),
+            (Duration::from_millis(1500), 2),
+            (Duration::from_secs((1 << 32) + 1), i32::MAX as u64),
+            (Duration::MAX, i32::MAX as u64),
+        ];
+        for (time, seconds) in lingers {
+            stream.set_linger(Some(time)).unwrap();
+            assert_eq!(
+                options.linger().unwrap(),
+                Some(Duration::from_secs(seconds))
+            );
+        }
+        stream.set_linger(None).unwrap();
+        drop(listener);
     });
 }
 

@@ -23,6 +23,7 @@ on_every_runtime! {
     pairs_and_halves
     bytes_after_a_descriptor
     nobody_is_there
+    not_a_path
     no_room_for_one_more
     datagrams
 }
@@ -113,6 +114,31 @@ fn nobody_is_there<R: Runtime>(rt: R) {
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
         let error = rt.listen_unix(&path).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    });
+}
+
+/// What the system would take for another address.
+fn not_a_path<R: Runtime>(rt: R) {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("socket");
+    run(&rt, async {
+        let _listener = rt.listen_unix(&path).unwrap();
+        let mut longer = path.into_os_string();
+        longer.push("\0/another");
+        for path in ["".as_ref(), "\0name".as_ref(), &*longer] {
+            let error = rt.connect_unix(path).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+            assert_eq!(error.raw_os_error(), None, "{path:?} got to the system");
+            let error = rt.listen_unix(path).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+            let error = rt.bind_unix_datagram(path).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+            let socket = UnixDatagram::unbound(&rt).unwrap();
+            let error = socket.send_to(b"x", path).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+            let error = socket.connect(path).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        }
     });
 }
 

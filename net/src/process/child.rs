@@ -84,7 +84,8 @@ impl Child {
     /// * The runtime is shut down, and the child has not ended:
     ///   [`is_shutdown`](crate::is_shutdown). The child goes on.
     /// * The child is that of a parent process: [`is_forked`](crate::is_forked).
-    /// * The system's error: `ECHILD` if another caller has waited for it.
+    /// * The system's error: `ECHILD` if another caller has waited for it, or if the process ignores
+    ///   `SIGCHLD`, so that the system has taken its status.
     ///
     /// # Cancel safety
     ///

@@ -128,7 +128,9 @@ impl Command {
         Child::adopt(&reactor, self.std.spawn()?, self.kill_on_drop)
     }
 
-    /// Starts it, and waits for its end.
+    /// Starts it, and waits for its end. It closes its ends of the pipes of a stream that is
+    /// [`piped`](Stdio::piped), as nobody reads or writes them: the child may end by that, but does
+    /// not wait for ever.
     ///
     /// # Errors
     ///
@@ -139,10 +141,13 @@ impl Command {
     /// It is started at the first poll. Dropped after that, the future drops the child: see
     /// [`kill_on_drop`](Self::kill_on_drop).
     pub async fn status<R: Runtime>(&mut self, runtime: &R) -> io::Result<ExitStatus> {
-        self.spawn(runtime)?.wait().await
+        let mut child = self.spawn(runtime)?;
+        drop((child.stdout.take(), child.stderr.take()));
+        child.wait().await
     }
 
-    /// Starts it, and gives its output when it has ended.
+    /// Starts it, and gives its output when it has ended. The streams that were not set here are
+    /// those of this process again when the command is used next.
     ///
     /// # Errors
     ///
@@ -161,7 +166,19 @@ impl Command {
         if !self.is_set.stderr {
             self.std.stderr(Stdio::piped());
         }
-        self.spawn(runtime)?.wait_with_output().await
+        let spawned = self.spawn(runtime);
+        // The command may be started again, by a caller who does not read pipes that he did not ask
+        // for.
+        if !self.is_set.stdin {
+            self.std.stdin(Stdio::inherit());
+        }
+        if !self.is_set.stdout {
+            self.std.stdout(Stdio::inherit());
+        }
+        if !self.is_set.stderr {
+            self.std.stderr(Stdio::inherit());
+        }
+        spawned?.wait_with_output().await
     }
 
     /// The standard library's command, to read.
@@ -177,7 +194,7 @@ impl Command {
 }
 
 /// It is unknown which of its three streams were set. [`output`](Command::output) sets those
-/// that were not set here.
+/// that were not set here, and afterwards sets them to this process' own.
 impl From<std::process::Command> for Command {
     fn from(std: std::process::Command) -> Self {
         Self {

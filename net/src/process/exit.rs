@@ -19,6 +19,9 @@ pub(super) enum Exit {
     Pidfd(OwnedFd),
     /// Gets a byte for the end of any child.
     Signal(UnixStream, signal_hook::SigId),
+    /// Readable from the start.
+    #[cfg(target_os = "linux")]
+    Ended(UnixStream),
 }
 
 impl Exit {
@@ -29,6 +32,9 @@ impl Exit {
             use rustix::process::{Pid, PidfdFlags, pidfd_open};
             match pidfd_open(Pid::from_child(child), PidfdFlags::empty()) {
                 Ok(fd) => return Ok(Self::Pidfd(fd)),
+                // It has ended, and the system has taken its status: the process ignores `SIGCHLD`.
+                // Not by `by_signal`, which would end that for the whole process.
+                Err(rustix::io::Errno::SRCH) => return Self::ended(),
                 // The system has no `pidfd`, or a sandbox forbids it.
                 Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => {}
                 Err(error) => return Err(error.into()),
@@ -36,6 +42,14 @@ impl Exit {
         }
         let _ = child;
         Self::by_signal()
+    }
+
+    #[cfg(target_os = "linux")]
+    fn ended() -> io::Result<Self> {
+        // Without its peer it has an end to read.
+        let (read, _) = UnixStream::pair()?;
+        read.set_nonblocking(true)?;
+        Ok(Self::Ended(read))
     }
 
     fn by_signal() -> io::Result<Self> {
@@ -77,6 +91,8 @@ impl AsFd for Exit {
         match self {
             #[cfg(target_os = "linux")]
             Self::Pidfd(fd) => fd.as_fd(),
+            #[cfg(target_os = "linux")]
+            Self::Ended(stream) => stream.as_fd(),
             Self::Signal(stream, _) => stream.as_fd(),
         }
     }
@@ -94,6 +110,32 @@ mod tests {
     use crate::io::{Direction, Io};
     use fourway_testing::{each, run};
     use std::{future::poll_fn, process::Command};
+
+    /// As where `SIGCHLD` is ignored: the system has taken its status before anybody looked.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_child_whose_status_was_taken_has_ended() {
+        each(|rt| {
+            let mut child = Command::new("true").spawn().unwrap();
+            child.wait().unwrap();
+            let reactor = crate::Reactor::of(&rt).unwrap();
+            let exit: Io<Exit> = reactor.register(Exit::of(&child).unwrap()).unwrap();
+            let mut has_waited = false;
+            run(
+                &rt,
+                poll_fn(|cx| {
+                    exit.poll(cx, Direction::Read, |exit| {
+                        exit.drain()?;
+                        let is_first = !std::mem::replace(&mut has_waited, true);
+                        (!is_first)
+                            .then_some(())
+                            .ok_or(io::ErrorKind::WouldBlock.into())
+                    })
+                }),
+            )
+            .unwrap();
+        });
+    }
 
     /// As on systems without `pidfd`.
     #[test]

@@ -17,6 +17,7 @@ use crate::{
     ConnectError, Endpoint, Keepalive, Reactor,
     error::{is_forked, is_shutdown},
     io::Direction,
+    options::buffer_size,
     provide::{Boxed, Stream},
 };
 
@@ -312,10 +313,10 @@ fn begin(reactor: &Reactor, address: SocketAddr, options: &Options) -> io::Resul
         socket.set_tcp_keepalive(&keepalive.to_socket2())?;
     }
     if let Some(bytes) = options.recv_buffer {
-        socket.set_recv_buffer_size(bytes)?;
+        socket.set_recv_buffer_size(buffer_size(bytes))?;
     }
     if let Some(bytes) = options.send_buffer {
-        socket.set_send_buffer_size(bytes)?;
+        socket.set_send_buffer_size(buffer_size(bytes))?;
     }
     if let Some(from) = options.from {
         socket.bind(&from.into())?;

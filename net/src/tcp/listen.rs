@@ -11,7 +11,7 @@ use fourway_core::Runtime;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::TcpListener;
-use crate::{Endpoint, Reactor, endpoint::no_address};
+use crate::{Endpoint, Reactor, endpoint::no_address, options::buffer_size};
 
 /// A listener to be made. Made by [`Net::listen_tcp`](crate::Net::listen_tcp), and begun when
 /// it is awaited.
@@ -121,10 +121,10 @@ fn listen(address: SocketAddr, options: &Options) -> io::Result<std::net::TcpLis
         socket.set_only_v6(only)?;
     }
     if let Some(bytes) = options.recv_buffer {
-        socket.set_recv_buffer_size(bytes)?;
+        socket.set_recv_buffer_size(buffer_size(bytes))?;
     }
     if let Some(bytes) = options.send_buffer {
-        socket.set_send_buffer_size(bytes)?;
+        socket.set_send_buffer_size(buffer_size(bytes))?;
     }
     socket.bind(&address.into())?;
     socket.listen(options.backlog)?;

@@ -14,6 +14,7 @@ use socket2::SockRef;
 use crate::{
     Keepalive, OwnedReadHalf, OwnedWriteHalf, Reactor,
     io::{Direction, Io},
+    options::{buffer_size, linger},
     provide::Stream,
     split,
 };
@@ -241,13 +242,14 @@ impl TcpStream {
     }
 
     /// What to do with unsent bytes on drop: `Some(Duration::ZERO)` discards them and resets the
-    /// connection; `None`, the default, goes on sending them. Other times make the drop block,
-    /// which async code must not do.
+    /// connection; `None`, the default, goes on sending them. Other times, rounded up to whole
+    /// seconds, make the drop block, which async code must not do.
     ///
     /// # Errors
     ///
     /// The system's error.
     pub fn set_linger(&self, time: Option<Duration>) -> io::Result<()> {
+        let time = time.map(linger);
         match self.io.waiting()? {
             Some(provided) => provided.socket.set_linger(time),
             None => self.own_options()?.set_linger(time),
@@ -263,13 +265,14 @@ impl TcpStream {
         self.options()?.recv_buffer_size()
     }
 
-    /// Sets [`recv_buffer_size`](Self::recv_buffer_size). Linux makes it twice that.
+    /// Sets [`recv_buffer_size`](Self::recv_buffer_size). Linux makes it twice that. The system has
+    /// a limit of its own, and takes it for more.
     ///
     /// # Errors
     ///
     /// The system's error.
     pub fn set_recv_buffer_size(&self, bytes: usize) -> io::Result<()> {
-        self.own_options()?.set_recv_buffer_size(bytes)
+        self.own_options()?.set_recv_buffer_size(buffer_size(bytes))
     }
 
     /// How many unsent bytes the system keeps.
@@ -281,13 +284,14 @@ impl TcpStream {
         self.options()?.send_buffer_size()
     }
 
-    /// Sets [`send_buffer_size`](Self::send_buffer_size). Linux makes it twice that.
+    /// Sets [`send_buffer_size`](Self::send_buffer_size), as
+    /// [`set_recv_buffer_size`](Self::set_recv_buffer_size).
     ///
     /// # Errors
     ///
     /// The system's error.
     pub fn set_send_buffer_size(&self, bytes: usize) -> io::Result<()> {
-        self.own_options()?.set_send_buffer_size(bytes)
+        self.own_options()?.set_send_buffer_size(buffer_size(bytes))
     }
 
     /// To read them.

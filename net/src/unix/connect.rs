@@ -12,7 +12,7 @@ use std::{
 use fourway_core::Runtime;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::UnixStream;
+use super::{UnixStream, check_path};
 use crate::{Reactor, error::Refused};
 
 /// A connection to be made. Made by [`Net::connect_unix`](crate::Net::connect_unix), and begun
@@ -53,6 +53,7 @@ impl<R: Runtime> ConnectUnix<R> {
 
     async fn try_often(&self) -> io::Result<UnixStream> {
         let reactor = Reactor::of_system(&self.runtime)?;
+        check_path(&self.path)?;
         let address = SockAddr::unix(&self.path)?;
         let mut pause = Duration::from_millis(1);
         loop {

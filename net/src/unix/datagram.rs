@@ -4,6 +4,7 @@ use std::{
     io,
     os::unix::net::{self, SocketAddr},
     path::Path,
+    time::Duration,
 };
 
 use fourway_core::Runtime;
@@ -11,6 +12,7 @@ use fourway_core::Runtime;
 use crate::{
     Reactor,
     io::{Direction, Io},
+    pause::pause,
     split,
 };
 
@@ -80,7 +82,9 @@ impl UnixDatagram {
         self.io.own()?.connect(path)
     }
 
-    /// Sends a datagram to the socket at `path`. Waits while its queue is full.
+    /// Sends a datagram to the socket at `path`. Waits while its queue is full: it tries again after
+    /// a millisecond, and later every 64 ms, as the system tells the room of a peer's queue only to
+    /// sockets that are [connected](Self::connect) with it.
     ///
     /// # Errors
     ///
@@ -91,8 +95,7 @@ impl UnixDatagram {
     /// If dropped before it is ready, it has sent nothing.
     pub async fn send_to(&self, datagram: &[u8], path: impl AsRef<Path>) -> io::Result<usize> {
         let path = path.as_ref();
-        let send = |socket: &net::UnixDatagram| socket.send_to(datagram, path);
-        self.io.run(Direction::Write, send).await
+        send_by(&self.io, |socket| socket.send_to(datagram, path)).await
     }
 
     /// Receives a datagram, and gives its sender.
@@ -144,5 +147,72 @@ impl UnixDatagram {
     /// The system's error.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.io.socket()?.local_addr()
+    }
+}
+
+/// Sends by `op`, which names the peer.
+///
+/// "Would block" has two reasons. The socket's own buffer is full: the reactor tells when there is
+/// room. Or the peer's queue is full, while the socket itself counts as ready: waiting for readiness
+/// would spin. So after the second "would block" in a row it pauses.
+async fn send_by<T>(
+    io: &Io<net::UnixDatagram>,
+    mut op: impl FnMut(&net::UnixDatagram) -> io::Result<T>,
+) -> io::Result<T> {
+    let mut length = Duration::from_millis(1);
+    loop {
+        let mut is_first = true;
+        let send = |socket: &net::UnixDatagram| match op(socket) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && !is_first => Ok(None),
+            sent => {
+                is_first = false;
+                sent.map(Some)
+            }
+        };
+        if let Some(sent) = io.run(Direction::Write, send).await? {
+            return Ok(sent);
+        }
+        pause(io, length).await?;
+        length = (length * 2).min(Duration::from_millis(64));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use fourway_core::Timer;
+    use fourway_testing::{Counter, each, run};
+    use futures_util::future::{Either, select};
+
+    use super::*;
+
+    /// A peer's queue that another sender has filled, of which no event tells.
+    #[test]
+    fn a_full_queue_is_looked_at_now_and_then() {
+        each(|rt| {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("socket");
+            let peer = net::UnixDatagram::bind(&path).unwrap();
+            let filler = net::UnixDatagram::unbound().unwrap();
+            filler.set_nonblocking(true).unwrap();
+            while filler.send_to(b"x", &path).is_ok() {}
+            let tries = Counter::default();
+            run(&rt, async {
+                let sender = UnixDatagram::unbound(&rt).unwrap();
+                let mut sending = pin!(send_by(&sender.io, |socket| {
+                    tries.add();
+                    socket.send_to(b"late", &path)
+                }));
+                let moment = pin!(rt.sleep(Duration::from_millis(100)));
+                let waits = select(sending.as_mut(), moment).await;
+                assert!(matches!(waits, Either::Right(_)));
+                // Doubled each time, from a millisecond on: spinning would be thousands.
+                assert!(tries.get() < 60, "{} tries", tries.get());
+                // Room for one.
+                peer.recv(&mut [0; 8]).unwrap();
+                assert_eq!(sending.await.unwrap(), 4);
+            });
+        });
     }
 }
