@@ -53,13 +53,15 @@ where
 /// Connects hyper-util's client by TCP: it looks up names and takes the address that answers first,
 /// as [`Net::connect_tcp`] does.
 ///
-/// Only for `http`: a connector for `https` is wrapped around this one.
+/// Only for `http`. A connector for `https` is wrapped around this one, which then has to take the
+/// addresses that it is given: see [`enforce_http`](Self::enforce_http).
 #[derive(Clone, Debug)]
 pub struct Connector<R> {
     runtime: R,
     timeout: Option<Duration>,
     send_timeout: Option<Duration>,
     nodelay: bool,
+    enforce_http: bool,
 }
 
 impl<R> Connector<R> {
@@ -70,6 +72,7 @@ impl<R> Connector<R> {
             timeout: None,
             send_timeout: None,
             nodelay: true,
+            enforce_http: true,
         }
     }
 
@@ -100,6 +103,18 @@ impl<R> Connector<R> {
         self.nodelay = yes;
         self
     }
+
+    /// Is an address of another scheme than `http` refused? Default: yes, as what is asked for by
+    /// `https` must not be sent in the clear.
+    ///
+    /// A connector that speaks TLS over this one, such as hyper-rustls' or hyper-tls', gives it the
+    /// address of the request, and so needs it to take `https`. It then connects to port 443 if the
+    /// address has none.
+    #[must_use]
+    pub fn enforce_http(mut self, yes: bool) -> Self {
+        self.enforce_http = yes;
+        self
+    }
 }
 
 impl<R: Runtime> Service<Uri> for Connector<R> {
@@ -117,18 +132,23 @@ impl<R: Runtime> Service<Uri> for Connector<R> {
             timeout,
             send_timeout,
             nodelay,
+            enforce_http,
         } = self.clone();
         Connecting(Box::pin(async move {
             let scheme = uri.scheme_str().unwrap_or("http");
-            if scheme != "http" {
-                let problem = format!("`{scheme}` is not `http`: wrap a connector that knows it");
+            if enforce_http && scheme != "http" {
+                let problem = format!(
+                    "`{scheme}` is not `http`: wrap a connector that knows it, and set \
+                     `enforce_http(false)`"
+                );
                 return Err(io::Error::new(io::ErrorKind::Unsupported, problem));
             }
             let Some(host) = uri.host() else {
                 let problem = "the address has no host";
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
             };
-            let connect = runtime.connect_tcp((host, uri.port_u16().unwrap_or(80)));
+            let default = if scheme == "https" { 443 } else { 80 };
+            let connect = runtime.connect_tcp((host, uri.port_u16().unwrap_or(default)));
             let connect = connect.nodelay(nodelay);
             let stream = match timeout {
                 Some(time) => connect.timeout(time).await?,

@@ -73,7 +73,11 @@ pub struct Server<R> {
 /// An HTTP/2 peer that sends nothing for this long gets a ping.
 const QUIET: Duration = Duration::from_secs(30);
 
+/// The longest time that hyper gets. It adds a time to the present one, and would panic.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 type OnAcceptError = Arc<dyn Fn(&io::Error) + Send + Sync>;
+type OnMalformed = Arc<dyn Fn(SocketAddr, &hyper::Error) + Send + Sync>;
 type OnTimeout = Arc<dyn Fn(SocketAddr, Timeout) + Send + Sync>;
 
 /// The reason why a connection was closed or an HTTP/2 stream reset: the peer was too slow. See
@@ -122,6 +126,7 @@ impl<R: Runtime> Server<R> {
             send_rate: 240,
             nodelay: true,
             on_timeout: None,
+            on_malformed: None,
         };
         Self {
             limits,
@@ -160,6 +165,7 @@ impl<R: Runtime> Server<R> {
     /// [`ping_timeout`](Self::ping_timeout).
     pub fn head_timeout(mut self, time: Option<Duration>) -> Self {
         self.limits.head = time;
+        let time = time.map(|time| time.min(LONGEST));
         self.limits.builder.http1().header_read_timeout(time);
         self
     }
@@ -214,7 +220,7 @@ impl<R: Runtime> Server<R> {
         let mut http2 = self.limits.builder.http2();
         http2.keep_alive_interval(time.map(|_| QUIET));
         if let Some(time) = time {
-            http2.keep_alive_timeout(time);
+            http2.keep_alive_timeout(time.min(LONGEST));
         }
         self
     }
@@ -228,6 +234,23 @@ impl<R: Runtime> Server<R> {
         tell: impl Fn(SocketAddr, Timeout) + Send + Sync + 'static,
     ) -> Self {
         self.limits.on_timeout = Some(Arc::new(tell));
+        self
+    }
+
+    /// Calls `tell` with the peer of each connection of HTTP/1 that ends because the head of a request
+    /// is malformed or too large, and with hyper's error for it (`hyper::Error::is_parse`). Default: no
+    /// call.
+    ///
+    /// `service` does not see such a request. hyper answers it: by 431 or 414 if it is too large, and
+    /// otherwise by 400; but a preface of HTTP/2 that comes after another request gets no answer
+    /// (`is_parse_version_h2`).
+    ///
+    /// The task of the connection calls it, so it must not block.
+    pub fn on_malformed(
+        mut self,
+        tell: impl Fn(SocketAddr, &hyper::Error) + Send + Sync + 'static,
+    ) -> Self {
+        self.limits.on_malformed = Some(Arc::new(tell));
         self
     }
 
@@ -297,7 +320,8 @@ impl<R: Runtime> Server<R> {
     /// `service` is cloned for each connection; its futures run in the connection's task, on the
     /// runtime: they must not block. After any other error of `accept` the loop
     /// [reports](Self::on_accept_error) it and continues. A failed connection ends without a report,
-    /// except for [timeouts](Self::on_timeout): the service has seen its requests.
+    /// except for [timeouts](Self::on_timeout) and [malformed heads](Self::on_malformed): the service
+    /// has seen its requests.
     ///
     /// # Cancel safety
     ///

@@ -5,6 +5,7 @@ use std::{
     io,
     net::SocketAddr,
     pin::{Pin, pin},
+    sync::{Arc, Mutex},
     task::{Context, Poll},
     time::Duration,
 };
@@ -17,18 +18,19 @@ use axum::{
 use fourway_core::{
     AnyRuntime, AnyTask, Offload, Shutdown, Spawner, Timer, cancel::CancellationToken,
 };
-use fourway_hyper::{Drain, Hyper, Io, Server, client};
+use fourway_hyper::{Connecting, Connector, Drain, HttpStream, Hyper, Io, Server, client};
 use fourway_net::{Net, is_final, is_shutdown};
 use fourway_testing::{AGES, Counter, Gate, on_every_runtime, poll_once, run};
 use futures_util::{AsyncReadExt, AsyncWriteExt, future::join_all};
 use http_body_util::{BodyExt, Full};
 use hyper::{
-    Request, Response, StatusCode,
+    Request, Response, StatusCode, Uri,
     body::{Bytes, Frame, Incoming},
     client::conn::http2,
     service::service_fn,
 };
-use hyper_util::service::TowerToHyperService;
+use hyper_util::{client::legacy::Client, service::TowerToHyperService};
+use tower_service::Service;
 
 on_every_runtime! { erased
     an_axum_application
@@ -42,6 +44,8 @@ on_every_runtime! { erased
     it_ends_with_its_listener
     what_is_reset_before_it_is_accepted
     nobody_listens
+    what_hyper_answers_itself
+    a_wrapper_passes_the_address_on
 }
 
 type Body = Full<Bytes>;
@@ -389,6 +393,112 @@ fn nobody_listens(rt: AnyRuntime) {
         for uri in ["http://127.0.0.1:1/", "https://127.0.0.1:1/"] {
             let error = client.get(uri.parse().unwrap()).await.unwrap_err();
             assert!(error.is_connect());
+        }
+    });
+}
+
+/// Malformed and too large heads never get to the service.
+fn what_hyper_answers_itself(rt: AnyRuntime) {
+    run(&rt, async {
+        let told = Arc::<Mutex<Vec<_>>>::default();
+        let tells = told.clone();
+        let app = Router::new().route("/", get(async || "hello"));
+        let server = Running::app_with(&rt, app, |server| {
+            server.on_malformed(move |peer, error| {
+                assert!(error.is_parse());
+                tells
+                    .lock()
+                    .unwrap()
+                    .push((peer, error.is_parse_too_large()));
+            })
+        });
+        let server = server.await;
+        let long = "x".repeat(70_000);
+        let asked = [
+            (
+                "GET / HTTP/1.1\r\nno header\r\n\r\n".to_owned(),
+                "400",
+                false,
+            ),
+            (
+                format!("GET /{long} HTTP/1.1\r\nhost: x\r\n\r\n"),
+                "414",
+                true,
+            ),
+            (
+                format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(200)),
+                "431",
+                true,
+            ),
+        ];
+        for (ask, status, is_too_large) in asked {
+            let mut stream = rt.connect_tcp(server.address).await.unwrap();
+            // After a good one.
+            stream.write_all(ASK).await.unwrap();
+            stream.write_all(ask.as_bytes()).await.unwrap();
+            let mut text = String::new();
+            stream.read_to_string(&mut text).await.unwrap();
+            assert!(text.starts_with("HTTP/1.1 200 "), "{text:?}");
+            assert!(text.contains(&format!("HTTP/1.1 {status} ")), "{text:?}");
+            let peer = stream.local_addr().unwrap();
+            // `run` has a deadline.
+            let said = loop {
+                if let Some(said) = told.lock().unwrap().pop() {
+                    break said;
+                }
+                rt.sleep(Duration::from_millis(1)).await;
+            };
+            assert_eq!(said, (peer, is_too_large));
+        }
+        server.stop().await;
+        assert!(told.lock().unwrap().is_empty());
+    });
+}
+
+/// As those that speak TLS do: it gives the connector the address of the request.
+#[derive(Clone)]
+struct Wrapper(Connector<AnyRuntime>);
+
+impl Service<Uri> for Wrapper {
+    type Response = HttpStream;
+    type Error = io::Error;
+    type Future = Connecting;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, uri: Uri) -> Connecting {
+        assert_eq!(uri.scheme_str(), Some("https"));
+        self.0.call(uri)
+    }
+}
+
+fn a_wrapper_passes_the_address_on(rt: AnyRuntime) {
+    run(&rt, async {
+        let app = Router::new().route("/", get(async || "hello"));
+        let server = Running::app(&rt, app).await;
+        let uri: Uri = format!("https://{}/", server.address).parse().unwrap();
+        for enforces in [true, false] {
+            let connector = Connector::new(rt.clone()).enforce_http(enforces);
+            let client =
+                Client::builder(Hyper::new(rt.clone())).build::<_, Body>(Wrapper(connector));
+            let answer = client.get(uri.clone()).await;
+            if enforces {
+                assert!(answer.unwrap_err().is_connect());
+            } else {
+                assert_eq!(text(answer.unwrap()).await, "hello");
+            }
+        }
+        server.stop().await;
+        // The default ports, where nobody listens, or somebody does.
+        let mut connector = Connector::new(rt.clone()).enforce_http(false);
+        for (scheme, port) in [("https", 443), ("http", 80), ("other", 80)] {
+            let uri = format!("{scheme}://127.0.0.1/").parse().unwrap();
+            match connector.call(uri).await {
+                Ok(_) => {}
+                Err(error) => assert!(error.to_string().contains(&format!(":{port}:")), "{error}"),
+            }
         }
     });
 }

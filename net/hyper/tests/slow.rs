@@ -30,6 +30,7 @@ on_every_runtime! { erased
     who_takes_a_byte_now_and_then_is_cut_off
     a_full_socket_keeps_no_streams
     an_http2_peer_that_answers_no_ping_is_closed
+    times_without_an_end
 }
 
 const SOON: Option<Duration> = Some(Duration::from_millis(30));
@@ -338,6 +339,57 @@ fn an_http2_peer_that_answers_no_ping_is_closed(rt: AnyRuntime) {
         stream.read_to_end(&mut taken).await.unwrap();
         let ping = [0, 0, 8, 6, 0, 0, 0, 0, 0];
         assert!(taken.windows(9).any(|bytes| bytes == ping), "{taken:?}");
+        server.stop().await;
+    });
+}
+
+/// hyper adds them to the present time.
+fn times_without_an_end(rt: AnyRuntime) {
+    const NEVER: Option<Duration> = Some(Duration::MAX);
+    run(&rt, async {
+        let server = Running::new(&rt, 1, |server| {
+            server
+                .first_byte_timeout(NEVER)
+                .head_timeout(NEVER)
+                .send_timeout(NEVER)
+                .ping_timeout(NEVER)
+                .grace(Duration::MAX)
+                .configure(|builder| {
+                    builder.http2().keep_alive_interval(SOON);
+                })
+        });
+        let server = server.await;
+        let mut stream = server.connect().await;
+        let ask = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        stream.write_all(ask).await.unwrap();
+        let mut taken = String::new();
+        stream.read_to_string(&mut taken).await.unwrap();
+        assert!(taken.starts_with("HTTP/1.1 200 "), "{taken:?}");
+        // By HTTP/2, a second request after a ping.
+        let mut stream = server.connect().await;
+        stream.write_all(PREFACE).await.unwrap();
+        let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+        stream.write_all(&settings).await.unwrap();
+        stream.write_all(&ASK_HTTP2).await.unwrap();
+        let ping = [0, 0, 8, 6, 0, 0, 0, 0, 0];
+        let mut taken = Vec::new();
+        while !taken.windows(9).any(|bytes| bytes == ping) {
+            let mut some = [0; 256];
+            let read = stream.read(&mut some).await.unwrap();
+            assert!(read > 0, "{taken:?}");
+            taken.extend_from_slice(&some[..read]);
+        }
+        // It answers a ping of ours, and so goes on.
+        let ask = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+        stream.write_all(&ask).await.unwrap();
+        let answer = [0, 0, 8, 6, 1, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+        while !taken.windows(17).any(|bytes| bytes == answer) {
+            let mut some = [0; 256];
+            let read = stream.read(&mut some).await.unwrap();
+            assert!(read > 0, "{taken:?}");
+            taken.extend_from_slice(&some[..read]);
+        }
+        drop(stream);
         server.stop().await;
     });
 }

@@ -22,7 +22,7 @@ use hyper::{
 use hyper_util::server::conn::auto;
 
 use super::{
-    OnTimeout, Timeout,
+    OnMalformed, OnTimeout, Timeout,
     connections::One,
     pieces::{Answering, Paced},
     refusal::refuse,
@@ -51,6 +51,7 @@ pub(super) struct Limits<R> {
     pub(super) send_rate: u32,
     pub(super) nodelay: bool,
     pub(super) on_timeout: Option<OnTimeout>,
+    pub(super) on_malformed: Option<OnMalformed>,
 }
 
 impl<R: Runtime, S> Connection<R, S> {
@@ -101,7 +102,7 @@ impl<R: Runtime, S> Connection<R, S> {
         let mut too_late = pin!(too_late);
         let mut ending = pin!(Some(self.end.cancelled()));
         let mut cut = pin!(None);
-        let is_late = poll_fn(|cx| {
+        let end = poll_fn(|cx| {
             let mut serving = connection.as_mut().as_pin_mut().expect("it is served here");
             let is_ending = ending
                 .as_mut()
@@ -113,8 +114,7 @@ impl<R: Runtime, S> Connection<R, S> {
             }
             // Polled before the timer, so that bytes that have arrived by now count.
             if let Poll::Ready(served) = serving.poll(cx) {
-                // Any other failure concerns only the peer.
-                return Poll::Ready(served.is_err_and(|error| is_of_a_head(&*error)));
+                return Poll::Ready(served.map_or_else(End::of, |()| End::Other));
             }
             // Relaxed: set in this task by the poll above, so there is nothing to order.
             if noted.has_asked.load(Ordering::Relaxed) {
@@ -128,13 +128,16 @@ impl<R: Runtime, S> Connection<R, S> {
                 .as_pin_mut()
                 .is_some_and(|it| it.poll(cx).is_ready())
             {
-                return Poll::Ready(false);
+                return Poll::Ready(End::Other);
             }
             let too_late = too_late.as_mut().as_pin_mut();
-            too_late.map_or(Poll::Pending, |it| it.poll(cx).map(|()| true))
+            too_late.map_or(Poll::Pending, |it| it.poll(cx).map(|()| End::Late))
         });
-        let is_late = is_late.await;
+        let end = end.await;
         connection.set(None);
+        if let (End::Malformed(error), Some(tell)) = (&end, &limits.on_malformed) {
+            tell(self.peer, error);
+        }
         // None if the connection was upgraded: the stream has another owner.
         let Some(remains) = remains.take() else {
             return;
@@ -146,7 +149,7 @@ impl<R: Runtime, S> Connection<R, S> {
         };
         match remains {
             Remains { is_stalled, .. } if is_stalled => tell(Timeout::Send),
-            Remains { stream, heard, .. } if is_late && heard.is_in_a_head() => {
+            Remains { stream, heard, .. } if matches!(end, End::Late) && heard.is_in_a_head() => {
                 tell(Timeout::Head);
                 refuse(&limits.runtime, stream).await;
             }
@@ -156,10 +159,24 @@ impl<R: Runtime, S> Connection<R, S> {
     }
 }
 
-/// Is it hyper's error for a head that took too long?
-fn is_of_a_head(error: &(dyn Error + 'static)) -> bool {
-    let error = error.downcast_ref::<hyper::Error>();
-    error.is_some_and(hyper::Error::is_timeout)
+/// Why a connection has ended.
+enum End {
+    /// The head of a request took too long, or did not begin.
+    Late,
+    /// It cannot be read.
+    Malformed(hyper::Error),
+    /// By itself, or by a failure that concerns only the peer.
+    Other,
+}
+
+impl End {
+    fn of(error: Box<dyn Error + Send + Sync>) -> Self {
+        match error.downcast::<hyper::Error>() {
+            Ok(error) if error.is_timeout() => Self::Late,
+            Ok(error) if error.is_parse() => Self::Malformed(*error),
+            _ => Self::Other,
+        }
+    }
 }
 
 /// A service that records that it was called, and watches the streams of HTTP/2.
