@@ -6,7 +6,7 @@ use std::{
         Arc, PoisonError,
         atomic::{AtomicPtr, Ordering::Relaxed},
     },
-    task::{RawWakerVTable, Wake, Waker},
+    task::{Context, RawWakerVTable, Wake, Waker},
 };
 
 use fourway_core::{context, implement};
@@ -64,6 +64,24 @@ impl WakerSlot {
     #[must_use]
     pub fn waker(&self) -> &Waker {
         &self.waker
+    }
+
+    /// Calls `poll` with a waker that a driver may have: `cx`'s own if that is
+    /// [harmless](is_harmless), or that of the slot in `place`, which is made when it is first needed.
+    ///
+    /// Once there is a slot it is used for every waker, so that it keeps none that is out of date.
+    pub fn between<T>(
+        place: &mut Option<Self>,
+        cx: &mut Context<'_>,
+        poll: impl FnOnce(&mut Context<'_>) -> T,
+    ) -> T {
+        if place.is_none() && is_harmless(cx.waker()) {
+            return poll(cx);
+        }
+        let slot = place.get_or_insert_with(Self::new);
+        // Before the driver is asked: a wake in between finds the waker.
+        slot.set(cx.waker());
+        poll(&mut Context::from_waker(slot.waker()))
     }
 
     /// The next wake is passed on to `waker`, and to no earlier one.

@@ -47,11 +47,12 @@ impl Endpoint {
         let look_up = move || Ok((name.as_str(), port).to_socket_addrs()?.collect());
         let looked_up = runtime.offload(look_up).await;
         looked_up.unwrap_or_else(|error| {
-            if error.is_shutdown() {
-                return Err(Refused::ShutDown.error());
-            }
+            // First: of a handle from before a fork `is_shutdown` is true as well.
             if error.is_forked() {
                 return Err(Refused::Forked.error());
+            }
+            if error.is_shutdown() {
+                return Err(Refused::ShutDown.error());
             }
             Err(io::Error::other(error))
         })

@@ -30,9 +30,9 @@ impl fmt::Display for Refused {
                  before, or keep the runtime for as long as they are used"
             }
             Self::Forked => {
-                "the socket's reactor is that of the parent process: in a forked child make \
-                 sockets on a runtime of its own, and on one with a reactor of its own, such as \
-                 Tokio"
+                "the socket's runtime or reactor is that of the parent process: in a forked child \
+                 make sockets on a runtime of its own, and on one with a reactor of its own, such \
+                 as Tokio"
             }
             Self::NoReactor => {
                 "fourway-net was compiled without a reactor for this runtime: turn on its \
@@ -92,8 +92,9 @@ pub fn is_shutdown(error: &io::Error) -> bool {
     Refused::ShutDown.is(error)
 }
 
-/// Is the socket from before a `fork`, and this process the child ([forked
-/// children](fourway_core::contract#FK-1))?
+/// Is the socket, or the runtime that one was to be made on, from before a `fork`, and this process the
+/// child ([forked children](fourway_core::contract#FK-1))? [`is_shutdown`] is false then: what the
+/// runtime's other handles give says both.
 #[must_use]
 pub fn is_forked(error: &io::Error) -> bool {
     Refused::Forked.is(error)

@@ -1,8 +1,15 @@
 //! Tells sockets when they are ready: [`Reactor`].
 
-use std::{fmt, io, sync::Arc};
+use std::{
+    fmt,
+    future::Future,
+    io,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
 
-use fourway_core::Runtime;
+use fourway_core::{Runtime, implement::fork::Process};
 
 use crate::{
     error::Refused,
@@ -51,13 +58,19 @@ impl Reactor {
     /// # Errors
     ///
     /// * The runtime is shut down: [`is_shutdown`](crate::is_shutdown).
+    /// * The runtime is from before a `fork`, and this is the child: [`is_forked`](crate::is_forked).
     /// * [`Unsupported`](io::ErrorKind::Unsupported): this crate was compiled without a reactor for
     ///   it.
     /// * It is `async-io`'s, which belongs to the parent, and this is a forked child:
     ///   [`is_forked`](crate::is_forked).
     pub fn of<R: Runtime>(runtime: &R) -> io::Result<Self> {
         if runtime.is_shutdown() {
-            return Err(Refused::ShutDown.error());
+            let refused = if is_inherited(runtime) {
+                Refused::Forked
+            } else {
+                Refused::ShutDown
+            };
+            return Err(refused.error());
         }
         let extensions = runtime.extensions();
         if let Some(network) = extensions.as_ref().and_then(provide::in_extensions) {
@@ -125,6 +138,16 @@ impl Reactor {
             Kind::AsyncIo(life) => async_io::Registered::new(life, socket).map(Io::async_io),
         }
     }
+}
+
+/// Is a runtime that says it is shut down one from before a `fork`?
+fn is_inherited<R: Runtime>(runtime: &R) -> bool {
+    // Work that is handed to it says why it is refused (FK-1, forked children); nothing else does.
+    Process::this().is_forked()
+        && match pin!(runtime.spawn(async {})).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(result) => result.is_err_and(|error| error.is_forked()),
+            Poll::Pending => false,
+        }
 }
 
 impl fmt::Debug for Reactor {

@@ -12,7 +12,7 @@ use std::{
 };
 
 use common::{listener, pair};
-use fourway_core::{Runtime, Spawner};
+use fourway_core::{Runtime, Shutdown as _, Spawner};
 use fourway_net::{
     Net, is_forked, is_shutdown,
     process::{Command, Stdio},
@@ -47,8 +47,23 @@ fn in_child_of<R: Runtime>(rt: &R) {
             assert!(is_forked(&read.await.unwrap_err()));
             assert!(is_forked(&listening.accept().await.unwrap_err()));
             assert!(is_forked(&b.write(b"x").await.unwrap_err()));
-            assert!(is_shutdown(&rt.connect_tcp(address).await.unwrap_err()));
+            // Nothing is made on a runtime from before; on one of the child's that was shut down, the
+            // reason is another one.
+            for made in [
+                rt.connect_tcp(address).await.map(drop),
+                rt.listen_tcp("127.0.0.1:0").await.map(drop),
+                rt.bind_udp("127.0.0.1:0").await.map(drop),
+                rt.connect_unix("/nowhere").await.map(drop),
+                rt.connect_tcp("localhost:1").await.map(drop),
+                rt.reactor().map(drop),
+            ] {
+                let error = made.unwrap_err();
+                assert!(is_forked(&error) && !is_shutdown(&error), "{error}");
+            }
         });
+        let own = std_thread();
+        own.shutdown(AGES).unwrap();
+        assert!(is_shutdown(&own.reactor().unwrap_err()));
         assert!(is_forked(&b.into_std().unwrap_err()));
         drop(listening);
     });

@@ -24,6 +24,7 @@ use crate::{
     probe,
     shutdown::{DriverThread, Native, ThreadCount},
     timer::Clock,
+    wakers,
 };
 
 /// A handle on a Tokio runtime.
@@ -364,6 +365,8 @@ fn make(
         .runtime(Some(registration.id()))
         .process(process)
         .build(BlockingThreads::new(handle.clone(), offload.threads))?;
+    // Before the first timer or socket.
+    wakers::learn();
     let extensions = Extensions::of(process);
     // For crates that need Tokio itself: its reactor, for example.
     extensions.get_or_insert_with(|| handle.clone());

@@ -20,7 +20,7 @@ use fourway_adapt::{
 use fourway_core::Timer;
 use tokio::{runtime::Handle, task::coop, time};
 
-use crate::{Tokio, block_on::context_is_gone, wakers};
+use crate::{Tokio, block_on::context_is_gone};
 
 /// Tokio's timers, and its clock, which `tokio::time::pause` stops.
 impl Timer for Tokio {
@@ -129,13 +129,9 @@ impl Armed {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.slot.is_none() && wakers::is_harmless(cx.waker()) {
-            return poll_native(self.timer.as_mut(), cx);
-        }
-        let slot = self.slot.get_or_insert_with(WakerSlot::new);
-        // Before the timer is asked: if it fires in between, it finds the waker.
-        slot.set(cx.waker());
-        poll_native(self.timer.as_mut(), &mut Context::from_waker(slot.waker()))
+        WakerSlot::between(&mut self.slot, cx, |cx| {
+            poll_native(self.timer.as_mut(), cx)
+        })
     }
 }
 

@@ -1,4 +1,4 @@
-//! Which wakers Tokio's drivers can have: [`is_harmless`].
+//! Which wakers Tokio's drivers can have: [`learn`].
 
 use std::{
     future::poll_fn,
@@ -10,29 +10,22 @@ use std::{
 use fourway_adapt::declare_harmless;
 use tokio::task::LocalSet;
 
-/// As [`fourway_adapt::is_harmless`], which knows the wakers of Tokio's tasks from the first call on.
-/// Call it where Tokio's thread-locals exist.
+use crate::block_on::context_is_gone;
+
+/// Declares the wakers of Tokio's tasks to be [harmless](fourway_adapt::is_harmless), once. Those of
+/// all of its tasks have the same functions, also on runtimes.
 ///
 /// The waker of a task of a raw `LocalSet` counts as harmless and is not: off the thread's own poll
 /// it wakes whoever polls the set, which may be anything. It has the functions of all tasks' wakers,
 /// and the public interface tells them apart by nothing else. Not to trust any of them would cost
-/// each timer of each task an allocation.
-#[inline]
-pub(crate) fn is_harmless(waker: &Waker) -> bool {
-    fourway_adapt::is_harmless(waker) || (learn() && fourway_adapt::is_harmless(waker))
-}
-
-/// Looks at the waker of a task of Tokio's. Those of all of its tasks have the same functions, also
-/// on runtimes. `false` if that was done before.
-#[inline]
-fn learn() -> bool {
+/// each timer and each socket of each task an allocation.
+pub(crate) fn learn() {
     static LEARNT: AtomicBool = AtomicBool::new(false);
-    // Relaxed: a thread that does not find the functions yet is only slower.
-    let first = !LEARNT.load(Relaxed) && !LEARNT.swap(true, Relaxed);
-    if first {
+    // Where Tokio's thread-locals are gone, a later runtime's turn comes. Relaxed: a thread that does
+    // not find the functions yet is only slower.
+    if !context_is_gone() && !LEARNT.swap(true, Relaxed) {
         look();
     }
-    first
 }
 
 #[cold]

@@ -45,6 +45,12 @@ struct Arguments {
     /// How often; the median counts.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
+    /// Which servers, by their names in the table; all if there is none.
+    #[arg(long, value_delimiter = ',')]
+    servers: Vec<String>,
+    /// Echo, HTTP, or both.
+    #[arg(long, value_delimiter = ',', default_value = "echo,http")]
+    cases: Vec<String>,
     /// This process is that server.
     #[arg(long, hide = true)]
     serve: Option<String>,
@@ -71,24 +77,31 @@ fn main() -> Result<(), Box<dyn Error>> {
         .worker_threads(WORKERS)
         .enable_all()
         .build()?;
-    for case in ["echo", "http"] {
+    let chosen = |kind: &str| {
+        arguments.servers.is_empty() || arguments.servers.iter().any(|name| name == kind)
+    };
+    let servers: Vec<_> = SERVERS
+        .into_iter()
+        .filter(|(kind, _)| chosen(kind))
+        .collect();
+    for case in &arguments.cases {
         for &connections in &arguments.connections {
-            let mut all: Vec<Vec<Figures>> = vec![Vec::new(); SERVERS.len()];
+            let mut all: Vec<Vec<Figures>> = vec![Vec::new(); servers.len()];
             for _ in 0..arguments.rounds {
-                for ((kind, _), figures) in SERVERS.iter().zip(&mut all) {
+                for ((kind, _), figures) in servers.iter().zip(&mut all) {
                     let time = Duration::from_secs_f64(arguments.seconds);
                     let measured = measure(&clients, kind, case, connections, time);
                     figures.push(measured.map_err(|error| format!("{kind}: {error}"))?);
                 }
             }
             let medians: Vec<_> = all.iter().map(|figures| Figures::median(figures)).collect();
-            print(case, connections, &medians);
+            print(&servers, case, connections, &medians);
         }
     }
     Ok(())
 }
 
-fn print(case: &str, connections: usize, medians: &[Figures]) {
+fn print(servers: &[(&str, &str)], case: &str, connections: usize, medians: &[Figures]) {
     let mut table = Table::new();
     table.load_preset(comfy_table::presets::ASCII_MARKDOWN);
     table.set_header([
@@ -101,8 +114,8 @@ fn print(case: &str, connections: usize, medians: &[Figures]) {
         "idle CPU",
         "time, as a multiple",
     ]);
-    for ((kind, peer), figures) in SERVERS.iter().zip(medians) {
-        let peer = SERVERS.iter().position(|(kind, _)| kind == peer);
+    for ((kind, peer), figures) in servers.iter().zip(medians) {
+        let peer = servers.iter().position(|(kind, _)| kind == peer);
         let multiple = peer.map_or(1.0, |peer| medians[peer].requests / figures.requests);
         table.add_row([
             (*kind).to_owned(),

@@ -6,11 +6,15 @@
 )]
 
 use std::{
+    future::{Future, poll_fn},
     io,
     panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    sync::OnceLock,
     task::{Context, Poll, ready},
 };
 
+use fourway_adapt::{WakerSlot, is_harmless};
 use fourway_core::implement::discard;
 use tokio::{io::unix::AsyncFd, runtime::Handle};
 
@@ -25,6 +29,10 @@ use crate::{
 pub(crate) struct Registered<S: Socket> {
     socket: AsyncFd<S>,
     budget: Budget,
+    /// Between Tokio's driver and a waker that may panic, from the first of these on: the driver's
+    /// thread is a worker, and Tokio ends the process when one unwinds. One for each direction; in a
+    /// box, as few sockets need them.
+    slots: OnceLock<Box<[WakerSlot; 2]>>,
 }
 
 impl<S: Socket> Registered<S> {
@@ -47,6 +55,7 @@ impl<S: Socket> Registered<S> {
             Ok(Ok(socket)) => Ok(Self {
                 socket,
                 budget: Budget::default(),
+                slots: OnceLock::new(),
             }),
             // An error of epoll has a number; the error of a runtime that was shut down has none.
             Ok(Err(error)) => match io::Error::from(error) {
@@ -80,10 +89,10 @@ impl<S: Socket> Registered<S> {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            let ready = match direction {
+            let ready = self.contained(cx, direction, |cx| match direction {
                 Direction::Read => self.socket.poll_read_ready(cx),
                 Direction::Write => self.socket.poll_write_ready(cx),
-            };
+            });
             let mut guard = match ready!(ready) {
                 Ok(guard) => guard,
                 // There is no other error.
@@ -108,6 +117,24 @@ impl<S: Socket> Registered<S> {
         }
     }
 
+    /// Calls `poll` with a waker that Tokio's driver may have.
+    fn contained<T>(
+        &self,
+        cx: &mut Context<'_>,
+        direction: Direction,
+        poll: impl FnOnce(&mut Context<'_>) -> T,
+    ) -> T {
+        let slots = match self.slots.get() {
+            Some(slots) => slots,
+            None if is_harmless(cx.waker()) => return poll(cx),
+            None => self.slots.get_or_init(Box::default),
+        };
+        let slot = &slots[direction as usize];
+        // Before the driver is asked: a wake in between finds the waker.
+        slot.set(cx.waker());
+        poll(&mut Context::from_waker(slot.waker()))
+    }
+
     /// As `poll`, for any number of tasks at a time.
     pub(crate) async fn run<T>(
         &self,
@@ -119,8 +146,8 @@ impl<S: Socket> Registered<S> {
                 fourway_core::yield_now().await;
             }
             let ready = match direction {
-                Direction::Read => self.socket.readable().await,
-                Direction::Write => self.socket.writable().await,
+                Direction::Read => contain(self.socket.readable()).await,
+                Direction::Write => contain(self.socket.writable()).await,
             };
             let mut guard = ready.map_err(|_| Refused::ShutDown.error())?;
             match op(guard.get_inner()) {
@@ -132,4 +159,12 @@ impl<S: Socket> Registered<S> {
             }
         }
     }
+}
+
+/// The same for a future of Tokio's, which has a waiter of its own.
+async fn contain<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    // Dropped before the future, so that the waker is released first.
+    let mut slot = None;
+    poll_fn(|cx| WakerSlot::between(&mut slot, cx, |cx| future.as_mut().poll(cx))).await
 }
