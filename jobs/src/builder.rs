@@ -154,7 +154,8 @@ impl JobManagerBuilder {
     }
 
     /// Called with the jobs that are given up when the last handle of the manager is dropped while
-    /// jobs are left. It runs on the dropping thread and must not block.
+    /// jobs are left. It runs on the dropping thread and must not block. The panic hook reports a
+    /// panic of it, which goes no further: the thread may be unwinding already.
     pub fn on_drop(mut self, report: impl FnOnce(DropReport) + Send + Sync + 'static) -> Self {
         self.on_drop = Some(Box::new(report));
         self

@@ -179,12 +179,15 @@ impl fmt::Debug for ManualClock {
 }
 
 /// A clock, read once for each change of state: the wall time is the watch plus an offset, which is
-/// refreshed now and then.
+/// refreshed once in a [step](Clock::step). So each wall time follows a jump of the clock within a
+/// step, whoever asks.
 #[derive(Debug)]
 pub(crate) struct Watch {
     clock: Arc<dyn Clock>,
     /// What the wall clock shows when the watch shows zero, in nanoseconds since 1970.
     offset: AtomicU64,
+    /// On the watch: when the offset is refreshed next.
+    look_at: AtomicU64,
 }
 
 /// One moment, in nanoseconds.
@@ -201,6 +204,7 @@ impl Watch {
         let watch = Self {
             clock,
             offset: AtomicU64::new(0),
+            look_at: AtomicU64::new(0),
         };
         // For zero is long ago.
         watch.look();
@@ -212,10 +216,20 @@ impl Watch {
     }
 
     pub(crate) fn now(&self) -> Now {
-        let watch = nanos(self.clock.elapsed());
-        // Relaxed: a number by itself.
+        let mut watch = nanos(self.clock.elapsed());
+        // Relaxed: numbers by themselves, here and below.
+        if watch >= self.look_at.load(Ordering::Relaxed) {
+            watch = self.look_in_passing();
+        }
         let wall = self.offset.load(Ordering::Relaxed).wrapping_add(watch);
         Now { watch, wall }
+    }
+
+    #[cold]
+    fn look_in_passing(&self) -> u64 {
+        // The time is still that of the offset: two clocks that are read one after the other may
+        // give a wall time before the last one.
+        self.look().watch
     }
 
     /// Compares the two clocks anew.
@@ -237,8 +251,11 @@ impl Watch {
             }
         }
         let (wall, watch, uncertain) = seen;
+        // A clock without a step says when it goes on, but not to whoever asks for the time.
+        let step = self.clock.step().map_or(0, nanos);
+        self.look_at
+            .store(watch.saturating_add(step), Ordering::Relaxed);
         let offset = wall.wrapping_sub(watch);
-        // Relaxed: as above.
         let known = self.offset.load(Ordering::Relaxed);
         let change = (offset.wrapping_sub(known) as i64).unsigned_abs();
         if change > uncertain + UNCERTAIN {
@@ -265,6 +282,39 @@ mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
     use super::*;
+
+    /// A clock that does not know about its jumps, as the system's.
+    #[derive(Debug)]
+    struct Jumping(ManualClock);
+
+    impl Clock for Jumping {
+        fn now(&self) -> SystemTime {
+            self.0.now()
+        }
+
+        fn elapsed(&self) -> Duration {
+            self.0.elapsed()
+        }
+    }
+
+    #[test]
+    fn a_wall_time_follows_a_jump_within_a_step() {
+        let start = UNIX_EPOCH + Duration::from_secs(1_000_000);
+        let clock = ManualClock::new(start);
+        let watch = Watch::new(Arc::new(Jumping(clock.clone())));
+        let step = Jumping(clock.clone()).step().unwrap();
+        for hours in [8, 2] {
+            let set = start + Duration::from_secs(3600 * hours);
+            clock.set(set);
+            // Seen at the end of a step, although nobody but this has looked at the clock.
+            clock.advance(step);
+            assert_eq!(time(watch.now().wall), set + step);
+        }
+        // A clock without a step has no time in which it is not followed.
+        let watch = Watch::new(Arc::new(clock.clone()));
+        clock.set(start);
+        assert_eq!(time(watch.now().wall), start);
+    }
 
     #[test]
     fn a_time_that_no_type_has_leaves_the_clock_alone() {

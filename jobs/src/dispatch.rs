@@ -93,7 +93,6 @@ impl Future for Dispatcher {
             shared.apply(fx);
             seats.settle();
         }
-        self.shared.watch.look();
         cx.waker().wake_by_ref();
         Poll::Pending
     }

@@ -125,6 +125,19 @@ impl JobError {
         }
     }
 
+    /// The job has completed, and its value was taken.
+    pub(crate) fn taken(id: JobId) -> Self {
+        Self::new(id, JobState::Completed, String::new(), None)
+    }
+
+    /// The same for another caller: the cause goes to one.
+    pub(crate) fn without_cause(&self) -> Self {
+        let Inner {
+            id, state, message, ..
+        } = &*self.inner;
+        Self::new(*id, *state, message.clone(), None)
+    }
+
     /// The id of the job.
     #[must_use]
     pub fn id(&self) -> JobId {

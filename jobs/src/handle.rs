@@ -23,7 +23,8 @@ use crate::{
 ///   [`status`](Self::status) says that it has ended.
 /// * **[`wait`](Self::wait)** gives the same to sync code.
 /// * **Several** handles of one job, which has a unique key, may wait at a time, and each is told
-///   of its end. The value goes to one of them.
+///   of its end. The value goes to one of them. So does the cause of a failure; the others get an
+///   error with its state and text.
 /// * **Dropping** it changes nothing: the job runs on, and is known by its id. (A
 ///   [`Task`](fourway_core::Task) differs: jobs belong to their manager.)
 ///
@@ -137,7 +138,8 @@ impl<T: Send + 'static> Future for JobHandle<T> {
         Poll::Ready(match found {
             Found::Value(value) => Ok(value),
             Found::Error(error) => Err(error),
-            Found::Taken | Found::NotYet => Err(taken(&self.shared, self.id)),
+            Found::Taken => Err(JobError::taken(self.id)),
+            Found::NotYet => unreachable!("the slot's poll is pending then"),
         })
     }
 }
@@ -150,16 +152,6 @@ impl<T> Drop for JobHandle<T> {
     }
 }
 
-/// Another caller took the slot's content, so the job has ended.
-pub(crate) fn taken(shared: &Shared, id: JobId) -> JobError {
-    let found = shared.lock().find(id);
-    let (state, message) = match found {
-        Some((_, state, error)) if state.is_finished() => (state, error.unwrap_or_default()),
-        _ => (JobState::Completed, String::new()),
-    };
-    JobError::new(id, state, message, None)
-}
-
 impl<T> fmt::Debug for JobHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JobHandle")
@@ -168,13 +160,28 @@ impl<T> fmt::Debug for JobHandle<T> {
     }
 }
 
-/// Waits until a job has ended, for any number of waiters.
+/// Waits until a job has ended, for any number of waiters. Made by
+/// [`Store::until_ended`](crate::store::Store::until_ended). While it is there, the last status of
+/// the job is not lost, whatever retention forgets.
 pub(crate) struct UntilEnded {
-    pub(crate) slot: Arc<dyn AnySlot>,
-    pub(crate) place: Option<Place>,
+    slot: Arc<dyn AnySlot>,
+    place: Option<Place>,
 }
 
-impl Future for UntilEnded {
+impl UntilEnded {
+    /// Under the store's lock: until it is released, the job is not forgotten.
+    pub(crate) fn new(slot: Arc<dyn AnySlot>) -> Self {
+        slot.want_status();
+        Self { slot, place: None }
+    }
+
+    /// The status with which the job was forgotten, if it was.
+    pub(crate) fn last_status(&self) -> Option<JobStatus> {
+        self.slot.last_status()
+    }
+}
+
+impl Future for &mut UntilEnded {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -185,8 +192,6 @@ impl Future for UntilEnded {
 
 impl Drop for UntilEnded {
     fn drop(&mut self) {
-        if let Some(place) = self.place {
-            self.slot.forget(place);
-        }
+        self.slot.leave_status(self.place);
     }
 }

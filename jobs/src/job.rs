@@ -388,6 +388,12 @@ impl Options {
         }
     }
 
+    /// Is there a start time by the clock on the wall?
+    pub(crate) fn starts_on_wall(&self) -> bool {
+        let start = self.more.as_ref().and_then(|more| more.start.as_ref());
+        matches!(start, Some(Start::At(_)))
+    }
+
     pub(crate) fn more(&mut self) -> &mut More {
         self.more.get_or_insert_default()
     }

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -13,7 +14,6 @@ use crate::{
     body::Body,
     builder::{JobManagerBuilder, OnDrop},
     error::Refusal,
-    handle::{UntilEnded, taken},
     job::{Options, sealed},
     line::Waits,
     shared::Shared,
@@ -203,18 +203,21 @@ impl JobManager {
     ///
     /// # Errors
     ///
-    /// If no such job is known (any more).
+    /// If no such job is known (any more) when the wait begins. A job that is forgotten as soon as
+    /// it has ended is no error: its last status is the answer.
     pub fn wait(&self, id: JobId) -> BoxCall<Result<JobStatus, UnknownJob>> {
         let this = self.clone();
         let call = self.shared().runtime.call_with(async move || {
+            let until_ended = this.shared().lock().until_ended(id);
+            let mut until_ended = until_ended.ok_or(UnknownJob { id })?;
             loop {
-                let found = this.shared().lock().find(id);
-                let Some((slot, ..)) = found else {
-                    return Err(UnknownJob { id });
-                };
                 // Also for an ended job: its values may not be destroyed yet.
-                UntilEnded { slot, place: None }.await;
-                let status = this.status(id)?;
+                (&mut until_ended).await;
+                let status = match this.status(id) {
+                    Ok(status) => status,
+                    // Forgotten as soon as it had ended.
+                    Err(unknown) => until_ended.last_status().ok_or(unknown)?,
+                };
                 // Unless it is tried again.
                 if status.state.is_finished() {
                     return Ok(status);
@@ -273,7 +276,7 @@ impl JobManager {
         match find(&slot) {
             Found::Value(value) => Ok(value),
             Found::Error(error) => Err(ResultError::Job(error)),
-            Found::Taken => Err(ResultError::Job(taken(self.shared(), id))),
+            Found::Taken => Err(ResultError::Job(crate::JobError::taken(id))),
             Found::NotYet => unreachable!("it was published when it completed"),
         }
     }
@@ -303,7 +306,7 @@ impl JobManager {
     ///
     /// If there is no such job, or it has completed, runs or is queued, or its body
     /// [can run only once](crate::Job::new) or [is gone](RetryError::is_once), or another job has
-    /// its unique key by now, or the manager is closed.
+    /// its unique key by now, or the manager is [closed](RetryError::is_closed).
     pub fn retry(&self, id: JobId) -> Result<(), RetryError> {
         self.shared()
             .with(|store, now, fx| store.retry(id, now, fx))
@@ -410,10 +413,16 @@ impl Drop for Owner {
             .get_mut()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        if let Some(on_drop) = on_drop {
-            if !given_up.is_empty() {
-                on_drop(DropReport { given_up });
+        match on_drop {
+            Some(on_drop) if !given_up.is_empty() => {
+                // The thread may be unwinding, where a second panic would abort the process.
+                // Unwind safety: it is gone either way.
+                let call = AssertUnwindSafe(|| on_drop(DropReport { given_up }));
+                if let Err(payload) = catch_unwind(call) {
+                    discard(payload);
+                }
             }
+            on_drop => discard(on_drop),
         }
     }
 }
@@ -457,6 +466,12 @@ impl RetryError {
         }
     }
 
+    /// The manager drains, was drained or dropped, or its runtime was shut down.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.refusal == RetryRefusal::Closed
+    }
+
     /// Its body can run only once, or is gone: the job was cancelled after it had given its value,
     /// while the captured values of the body were being destroyed.
     #[must_use]
@@ -470,7 +485,11 @@ impl fmt::Display for RetryError {
         let Self { id, refusal } = self;
         match refusal {
             RetryRefusal::Unknown => UnknownJob { id: *id }.fmt(f),
-            RetryRefusal::Closed => f.write_str("the job manager starts no more jobs"),
+            RetryRefusal::Closed => write!(
+                f,
+                "the job {id} is not tried again: the job manager starts no more jobs, as it \
+                 drains, or was dropped, or its runtime was shut down"
+            ),
             RetryRefusal::State(state) => write!(
                 f,
                 "the job {id} is {state}: only a job that has ended without a value is tried again"

@@ -101,7 +101,13 @@ impl Shared {
         options: Options,
         slot: &Arc<Slot<T>>,
     ) -> Result<JobHandle<T>, Refused> {
-        let submitted = self.with(|store, now, fx| store.submit(record, options, now, fx))?;
+        // A time on the wall is compared with what the clock shows now.
+        let now = if options.starts_on_wall() {
+            self.watch.look()
+        } else {
+            self.now()
+        };
+        let submitted = self.change(|store, fx| store.submit(record, options, now, fx))?;
         let handle = |id, slot, was_there| JobHandle::new(id, slot, self.clone(), was_there);
         match submitted {
             (id, None) => Ok(handle(id, slot.clone(), false)),
@@ -124,9 +130,14 @@ impl Shared {
         self: &Arc<Self>,
         change: impl FnOnce(&mut Store, Now, &mut Effects) -> T,
     ) -> T {
-        let mut fx = Effects::default();
         let now = self.now();
-        let output = change(&mut self.lock(), now, &mut fx);
+        self.change(|store, fx| change(store, now, fx))
+    }
+
+    #[inline]
+    fn change<T>(self: &Arc<Self>, change: impl FnOnce(&mut Store, &mut Effects) -> T) -> T {
+        let mut fx = Effects::default();
+        let output = change(&mut self.lock(), &mut fx);
         self.apply(&mut fx);
         output
     }

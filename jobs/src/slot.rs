@@ -15,7 +15,7 @@ use std::{
 use fourway_core::implement::{discard, wake};
 
 use crate::{
-    JobError,
+    JobError, JobStatus,
     sync::{Mutex, MutexGuard, lock},
 };
 
@@ -37,6 +37,10 @@ struct More {
     round: u32,
     /// The waiters besides the first handle, each at the place that it knows.
     others: Option<Box<Others>>,
+    /// How many wait for the job's last status.
+    want_status: usize,
+    /// The status with which the job was forgotten, while somebody waits for it.
+    status: Option<Box<JobStatus>>,
 }
 
 struct Others {
@@ -82,8 +86,9 @@ enum Content<T> {
     /// The value, of which copies were asked for: any number of threads clone it at the same time.
     /// In a box, as few jobs have it.
     Shared(Box<Arc<dyn Copies<T>>>),
+    /// Once it was taken, its text.
     Error(JobError),
-    /// It was there.
+    /// The value was there.
     Taken,
 }
 
@@ -119,7 +124,7 @@ impl<T: Clone + Send + Sync + 'static> Copies<T> for Copied<T> {
 pub(crate) enum Found<T> {
     Value(T),
     Error(JobError),
-    /// It was there, and is not any more.
+    /// There was a value, and it was taken.
     Taken,
     NotYet,
 }
@@ -141,33 +146,36 @@ impl<T: Send + 'static> Slot<T> {
         discard(before);
     }
 
-    /// Takes the content, or registers the handle's waker.
+    /// Takes the content, or registers the handle's waker: never `NotYet`.
     pub(crate) fn poll_take(&self, waiter: &mut Waiter, cx: &mut Context<'_>) -> Poll<Found<T>> {
-        match self.take() {
-            Found::NotYet => {}
-            found => return Poll::Ready(found),
-        }
-        // Cloned outside of the lock, as `Waker::clone` is user code.
-        let waker = cx.waker().clone();
-        let mut state = self.lock();
-        if state.is_there() {
-            drop(state);
-            drop(waker);
-            return Poll::Ready(self.take());
-        }
-        let before = match waiter {
-            Waiter::First { waits } => {
-                *waits = true;
-                state.handle.replace(waker)
+        loop {
+            match self.take() {
+                Found::NotYet => {}
+                found => return Poll::Ready(found),
             }
-            Waiter::Other(place) => state.wait(place, waker),
-        };
-        drop(state);
-        drop(before);
-        Poll::Pending
+            // Cloned outside of the lock, as `Waker::clone` is user code.
+            let waker = cx.waker().clone();
+            let mut state = self.lock();
+            if state.is_there() {
+                drop(state);
+                drop(waker);
+                // Once more, as the job may be tried again before it is taken.
+                continue;
+            }
+            let before = match waiter {
+                Waiter::First { waits } => {
+                    *waits = true;
+                    state.handle.replace(waker)
+                }
+                Waiter::Other(place) => state.wait(place, waker),
+            };
+            drop(state);
+            drop(before);
+            return Poll::Pending;
+        }
     }
 
-    /// Takes the content.
+    /// Takes the content. The first caller gets the error with its cause, the others its text.
     pub(crate) fn take(&self) -> Found<T> {
         let mut state = self.lock();
         match std::mem::replace(&mut state.content, Content::Taken) {
@@ -177,7 +185,10 @@ impl<T: Send + 'static> Slot<T> {
                 // Without the lock, as it may call `clone`, which is user code.
                 Found::Value(shared.into_value())
             }
-            Content::Error(error) => Found::Error(error),
+            Content::Error(error) => {
+                state.content = Content::Error(error.without_cause());
+                Found::Error(error)
+            }
             Content::Taken => Found::Taken,
             before @ (Content::Empty | Content::Sealed(_)) => {
                 state.content = before;
@@ -330,7 +341,18 @@ pub(crate) trait AnySlot: Send + Sync {
     /// Ready once the job has ended. `place` is where the waker is.
     fn poll_ended(&self, place: &mut Option<Place>, cx: &mut Context<'_>) -> Poll<()>;
 
-    fn forget(&self, place: Place);
+    /// A waiter wants the job's last status, until it [leaves](Self::leave_status). Under the
+    /// store's lock, so that the job is not forgotten meanwhile.
+    fn want_status(&self);
+
+    /// A waiter leaves, and its place if it has one.
+    fn leave_status(&self, place: Option<Place>);
+
+    /// The job is being forgotten: keeps its status if a waiter wants it. Under the store's lock.
+    fn keep_status(&self, status: &mut dyn FnMut() -> JobStatus);
+
+    /// What was kept.
+    fn last_status(&self) -> Option<JobStatus>;
 
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
 }
@@ -402,8 +424,36 @@ impl<T: Send + 'static> AnySlot for Slot<T> {
         Poll::Pending
     }
 
-    fn forget(&self, place: Place) {
-        self.leave_place(place);
+    fn want_status(&self) {
+        self.lock().more().want_status += 1;
+    }
+
+    fn leave_status(&self, place: Option<Place>) {
+        if let Some(place) = place {
+            self.leave_place(place);
+        }
+        let mut state = self.lock();
+        let more = state.more();
+        more.want_status -= 1;
+        let status = if more.want_status == 0 {
+            more.status.take()
+        } else {
+            None
+        };
+        drop(state);
+        drop(status);
+    }
+
+    fn keep_status(&self, status: &mut dyn FnMut() -> JobStatus) {
+        let mut state = self.lock();
+        if let Some(more) = state.more.as_mut().filter(|more| more.want_status > 0) {
+            more.status = Some(Box::new(status()));
+        }
+    }
+
+    fn last_status(&self) -> Option<JobStatus> {
+        let state = self.lock();
+        state.more.as_ref()?.status.as_deref().cloned()
     }
 
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {

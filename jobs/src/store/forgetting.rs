@@ -1,5 +1,7 @@
 //! Jobs that have ended are forgotten.
 
+use std::sync::Arc;
+
 use super::{Store, effects::Effects};
 use crate::{JobId, clock::Now, job::Unique};
 
@@ -49,6 +51,13 @@ impl Store {
     }
 
     pub(super) fn remove(&mut self, number: u64, fx: &mut Effects) {
+        if let Some(record) = self.peek(number) {
+            let slot = record.slot();
+            // Most jobs have no other owner of their slot by now, and so no waiter.
+            if Arc::strong_count(slot) > 1 {
+                slot.keep_status(&mut || self.status_of(record));
+            }
+        }
         let Self {
             records, unique, ..
         } = self;

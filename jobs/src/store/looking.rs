@@ -10,6 +10,7 @@ use crate::{
     JobId, JobState,
     clock::time,
     filter::Filter,
+    handle::UntilEnded,
     slot::AnySlot,
     snapshot::{ClassStatus, JobStatus, ManagerStatus},
 };
@@ -19,6 +20,12 @@ impl Store {
         let record = self.known(id)?;
         let error = record.extra.as_ref().and_then(|extra| extra.error.clone());
         Some((record.slot().clone(), record.state, error))
+    }
+
+    /// Waits for the job's end; `None` if it is not known.
+    pub(crate) fn until_ended(&self, id: JobId) -> Option<UntilEnded> {
+        let record = self.known(id)?;
+        Some(UntilEnded::new(record.slot().clone()))
     }
 
     pub(crate) fn state(&self, id: JobId) -> Option<JobState> {

@@ -2,13 +2,14 @@
 
 use std::{
     future::pending,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use fourway_core::{BlockOn, Call, Shutdown, yield_now};
 use fourway_jobs::{Job, JobManager, JobState};
-use fourway_testing::{AGES, Gate, each, eventually, poll_once, run};
+use fourway_testing::{AGES, Gate, each, eventually, panic_quietly, poll_once, run};
 
 use super::manager;
 
@@ -142,6 +143,25 @@ fn dropping_the_manager_is_quiet_and_says_what_it_gave_up() {
         rt.block_on(async { drop(jobs) });
         assert_eq!(report.lock().unwrap().take().unwrap().given_up, expected);
         assert!(runs.wait().unwrap_err().is_cancelled());
+        assert!(waits.wait().unwrap_err().is_cancelled());
+    });
+}
+
+#[test]
+fn a_panic_of_the_last_report_is_no_second_panic_of_its_thread() {
+    each(|rt| {
+        let (jobs, waits) = {
+            let panics = |_| panic_quietly("in the report");
+            let jobs = JobManager::builder(&rt).on_drop(panics).build();
+            let waits = jobs.submit(Job::new(|| ()).delay(AGES)).unwrap();
+            (jobs, waits)
+        };
+        let unwound = catch_unwind(AssertUnwindSafe(move || {
+            let _jobs = jobs;
+            panic_quietly("the first");
+        }));
+        let payload = unwound.unwrap_err();
+        assert_eq!(payload.downcast_ref::<&str>(), Some(&"the first"));
         assert!(waits.wait().unwrap_err().is_cancelled());
     });
 }

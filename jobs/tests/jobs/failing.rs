@@ -158,3 +158,41 @@ fn a_job_that_takes_too_long_has_timed_out() {
         assert_eq!(again.wait().unwrap(), 2);
     });
 }
+
+#[test]
+fn a_failure_is_none_for_no_handle_whoever_takes_its_error_first() {
+    each(|rt| {
+        // Forgotten at once, or when it is said.
+        for keep in [0, 10] {
+            let jobs = JobManager::builder(&rt).keep(keep, Duration::MAX).build();
+            jobs.pause(None);
+            let fails = || Err::<(), _>(std::io::Error::other("disk on fire"));
+            let submit = || jobs.submit(Job::new(fails).unique("it")).unwrap();
+            let [first, second, third] = [(); 3].map(|()| submit());
+            let id = first.id();
+            jobs.resume(None);
+            let error = first.wait().unwrap_err();
+            assert!(error.downcast_ref::<std::io::Error>().is_some());
+            let _ = jobs.forget(id);
+            for other in [second, third] {
+                let error = other.wait().unwrap_err();
+                assert_eq!((error.id(), error.state()), (id, JobState::Failed));
+                assert_eq!(error.message(), "disk on fire");
+                assert!(!error.is_taken());
+            }
+        }
+    });
+}
+
+#[test]
+fn a_manager_that_is_closed_says_so_of_a_retry() {
+    each(|rt| {
+        let jobs = manager(&rt);
+        let fails = Job::blocking(|_: JobContext| Err::<(), _>("broken"));
+        let id = jobs.submit(fails).unwrap().id();
+        jobs.wait(id).wait().unwrap();
+        jobs.drain(Duration::ZERO).wait();
+        let refused = jobs.retry(id).unwrap_err();
+        assert!(refused.is_closed() && refused.state().is_none());
+    });
+}

@@ -1,6 +1,7 @@
 //! A manager with single jobs, on every runtime.
 
 mod cancelling;
+mod clocks;
 mod dependencies;
 mod ending;
 mod failing;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use fourway_core::{Call, yield_now};
+use fourway_core::{BlockOn, Call, yield_now};
 use fourway_jobs::{BoxError, EventKind, Filter, Job, JobContext, JobManager, JobState};
-use fourway_testing::{Gate, each, eventually, run};
+use fourway_testing::{Gate, each, eventually, poll_once, run};
 
 use super::manager;
 
@@ -141,6 +141,34 @@ fn lists_have_filters_and_pages() {
                 .jobs
                 .is_empty()
         );
+    });
+}
+
+#[test]
+fn who_waits_for_a_job_that_is_forgotten_at_once_is_told_of_its_end() {
+    each(|rt| {
+        let jobs = JobManager::builder(&rt).keep(0, Duration::MAX).build();
+        for fails in [false, true] {
+            jobs.pause(None);
+            let work = move || if fails { Err("broken") } else { Ok(1) };
+            let id = jobs.submit(work).unwrap().id();
+            let mut waits = [(); 2].map(|()| Box::pin(jobs.wait(id).into_future()));
+            for wait in &mut waits {
+                assert!(rt.block_on(poll_once(wait.as_mut())).is_pending());
+            }
+            jobs.resume(None);
+            for wait in waits {
+                let status = rt.block_on(wait).unwrap();
+                assert_eq!(status.id, id);
+                let expected = match fails {
+                    false => (JobState::Completed, None),
+                    true => (JobState::Failed, Some("broken")),
+                };
+                assert_eq!((status.state, status.error.as_deref()), expected);
+            }
+            assert!(jobs.status(id).is_err());
+            assert!(jobs.wait(id).wait().is_err(), "nothing of it is kept");
+        }
     });
 }
 
