@@ -182,6 +182,11 @@ impl Watcher for Shared {
         }
     }
 
+    fn found(&self, _: JobId, _: JobState) -> bool {
+        // It does not belong to the batch.
+        false
+    }
+
     fn act(&self, _: &Arc<crate::shared::Shared>) {
         self.tell();
     }

@@ -369,6 +369,10 @@ pub(crate) trait Watcher: fmt::Debug + Send + Sync {
     /// A job that had ended in this state will run once more. Under the store's lock as well.
     fn reopened(&self, id: JobId, from: JobState);
 
+    /// A job with the same unique key is there, in that state, in place of the watcher's own. `true`
+    /// if that job is watched from then on. Under the store's lock as well.
+    fn found(&self, id: JobId, state: JobState) -> bool;
+
     /// Without any lock, after what belonged to the job is destroyed.
     fn act(&self, shared: &Arc<Shared>);
 }

@@ -12,7 +12,7 @@ use std::{
 use fourway_core::{AnyRuntime, Call};
 use fourway_jobs::{
     Clock, Filter, Job, JobContext, JobManager, JobState, ManualClock, Missed, Occurrence, Overlap,
-    Schedule, ScheduleHandle,
+    Schedule, ScheduleHandle, Unique,
 };
 use fourway_testing::{Gate, each, eventually, panic_quietly};
 
@@ -430,5 +430,121 @@ fn a_full_queue_holds_up_no_schedule() {
         jobs.resume(None);
         full.wait().unwrap();
         eventually("it ends", || handle.status().running.is_empty());
+    });
+}
+
+#[test]
+fn runs_that_are_made_up_for_come_one_after_the_other() {
+    each(|rt| {
+        for overlap in [
+            Overlap::Skip,
+            Overlap::Wait,
+            Overlap::Replace,
+            Overlap::Allow,
+        ] {
+            let setup = Setup::new(&rt);
+            let missed = Missed::Each { at_most: 10 };
+            let handle = setup.note(each_minute().missed(missed).overlap(overlap));
+            // The last of eight is late by more than the tolerance.
+            setup.clock.advance(8 * MINUTE + Duration::from_secs(31));
+            assert_eq!(setup.ran(8), [1, 2, 3, 4, 5, 6, 7, 8], "{overlap:?}");
+            let status = handle.status();
+            let counts = (status.started, status.missed, status.overlapped);
+            assert_eq!(counts, (8, 0, 0), "{overlap:?}");
+        }
+    });
+}
+
+#[test]
+fn a_run_that_is_made_up_for_pushes_out_none_that_comes_on_time() {
+    each(|rt| {
+        for overlap in [Overlap::Skip, Overlap::Wait, Overlap::Replace] {
+            let setup = Setup::new(&rt);
+            let handle = setup.note(each_minute().missed(Missed::Once).overlap(overlap));
+            setup.advance(60);
+            assert_eq!(setup.ran(2), [59, 60], "{overlap:?}");
+            let status = handle.status();
+            assert_eq!((status.missed, status.overlapped), (58, 0), "{overlap:?}");
+            // What comes on time still counts as before.
+            setup.jobs.pause(None);
+            setup.advance(1);
+            eventually("it is there", || !handle.status().running.is_empty());
+            setup.advance(1);
+            if overlap == Overlap::Skip {
+                eventually("it is skipped", || handle.status().overlapped == 1);
+            }
+            setup.jobs.resume(None);
+        }
+    });
+}
+
+#[test]
+fn another_job_that_has_the_key_is_watched_as_the_run() {
+    each(|rt| {
+        let setup = Setup::new(&rt);
+        let gate = Gate::default();
+        let wait = gate.clone();
+        let other = Job::new(async move { wait.pass().await }).unique("key");
+        let other = setup.jobs.submit(other).unwrap();
+        let make = |_| Job::new(|| ()).unique("key").label("schedule", "mine");
+        let handle = setup.jobs.schedule("s", each_minute(), make).unwrap();
+        setup.advance(1);
+        eventually("it is the run", || handle.status().last.is_some());
+        let last = |handle: &ScheduleHandle| handle.status().last.unwrap();
+        assert_eq!((last(&handle).job, last(&handle).state), (other.id(), None));
+        assert_eq!(handle.status().running, [other.id()]);
+        setup.advance(1);
+        eventually("the next one overlaps", || handle.status().overlapped == 1);
+        gate.open();
+        other.wait().unwrap();
+        assert_eq!(last(&handle).state, Some(JobState::Completed));
+        assert_eq!(handle.status().running, []);
+        // A job of its own has the label once.
+        setup.advance(1);
+        eventually("the next one runs", || handle.status().started == 2);
+        let labelled = |value| {
+            let filter = Filter::new().label("schedule", value);
+            setup.jobs.list(&filter).jobs.len()
+        };
+        assert_eq!((labelled("s"), labelled("mine")), (1, 0));
+    });
+}
+
+#[test]
+fn a_key_that_an_ended_job_has_is_a_run_that_has_ended() {
+    each(|rt| {
+        let setup = Setup::new(&rt);
+        let daily = || Unique::key("daily").within(24 * 60 * MINUTE);
+        let first = setup.jobs.submit(Job::new(|| ()).unique(daily())).unwrap();
+        setup.jobs.wait(first.id()).wait().unwrap();
+        let make = move |_| Job::new(|| ()).unique(daily());
+        let handle = setup.jobs.schedule("s", each_minute(), make).unwrap();
+        for runs in 1..=2 {
+            setup.advance(1);
+            eventually("it is the run", || handle.status().started == runs);
+            let last = handle.status().last.unwrap();
+            assert_eq!(
+                (last.job, last.state),
+                (first.id(), Some(JobState::Completed))
+            );
+            assert_eq!(handle.status().running, []);
+        }
+    });
+}
+
+#[test]
+fn a_tolerance_without_limit_starts_a_limited_number_of_runs() {
+    each(|rt| {
+        let setup = Setup::new(&rt);
+        let all = Schedule::every(Duration::from_secs(1))
+            .since(UNIX_EPOCH)
+            .missed(Missed::Skip)
+            .tolerance(Duration::MAX);
+        let handle = setup.jobs.schedule("s", all, |_| || ()).unwrap();
+        eventually("those of the last thousand seconds", || {
+            let status = handle.status();
+            status.started + status.overlapped == 1000
+        });
+        assert_eq!(handle.status().missed, 1000, "no more are counted");
     });
 }

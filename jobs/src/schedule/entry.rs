@@ -1,6 +1,7 @@
 //! One schedule of a manager: [`Entry`].
 
 use std::{
+    collections::VecDeque,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
@@ -10,7 +11,7 @@ use fourway_core::{cancel::Reason, implement::discard};
 
 use super::{
     LastRun, Occurrence, Overlap, Schedule, ScheduleStatus,
-    plan::{Due, Plan},
+    plan::{COUNTED, Due, Plan},
 };
 use crate::{
     JobId, JobState, Work,
@@ -23,9 +24,8 @@ use crate::{
     sync::{Mutex, lock},
 };
 
-/// Makes the job of a run and submits it; `true` if the job was there already.
-type Start =
-    Box<dyn FnMut(&Arc<Shared>, &Arc<Entry>, Occurrence) -> Result<(JobId, bool), String> + Send>;
+/// Makes the job of a run and submits it.
+type Start = Box<dyn FnMut(&Arc<Shared>, &Arc<Entry>, Occurrence) -> Result<JobId, String> + Send>;
 
 pub(crate) struct Entry {
     pub(super) name: Arc<str>,
@@ -44,6 +44,11 @@ struct State {
     running: Vec<JobId>,
     /// The run to start once they have ended.
     waiting: Option<Occurrence>,
+    /// Missed runs to make up for, oldest first: one after the other, as they would push each other
+    /// out like runs that overlap.
+    to_make_up: VecDeque<Occurrence>,
+    /// The run that was started last is one of these.
+    is_making_up: bool,
     last: Option<LastRun>,
     started: u64,
     missed: u64,
@@ -78,6 +83,7 @@ impl Entry {
                 .get_or_insert_with(|| entry.name.to_string().into());
             more.watcher = Some(entry.clone());
             more.beyond_limit = true;
+            more.labels.retain(|(label, _)| label != LABEL);
             let label = (LABEL.to_owned(), entry.name.to_string());
             more.labels.push(label);
             let record = Record::new(New {
@@ -86,7 +92,7 @@ impl Entry {
                 priority: options.priority,
             });
             match shared.submit(record, options, &slot) {
-                Ok(handle) => Ok((handle.id(), handle.was_there())),
+                Ok(handle) => Ok(handle.id()),
                 Err(refused) => {
                     let message = crate::SubmitError::from(refused.refusal.clone()).to_string();
                     discard(refused);
@@ -104,6 +110,8 @@ impl Entry {
                 removed: false,
                 running: Vec::new(),
                 waiting: None,
+                to_make_up: VecDeque::new(),
+                is_making_up: false,
                 last: None,
                 started: 0,
                 missed: 0,
@@ -140,29 +148,32 @@ impl Entry {
                 }),
                 Decision::Nothing => {}
             }
-            // A queued job ended at once when it was cancelled.
-            self.start_waiting(shared);
         }
+        // Once all are in line, so that none replaces another of this look that runs already. A
+        // queued job ended at once when it was cancelled.
+        self.start_waiting(shared);
         let state = lock(&self.state);
         state.plan.next().filter(|_| !state.removed)
     }
 
+    /// Starts the runs that wait, as long as none runs.
     fn start_waiting(self: &Arc<Self>, shared: &Arc<Shared>) {
-        let waiting = {
-            let mut state = lock(&self.state);
-            if state.running.is_empty() {
-                state.waiting.take()
-            } else {
-                None
-            }
-        };
-        if let Some(run) = waiting {
+        loop {
+            let waiting = lock(&self.state).take_waiting();
+            let Some(run) = waiting else {
+                return;
+            };
+            // Its job may have ended already, or there is none.
             self.start(shared, run);
         }
     }
 
     fn start(self: &Arc<Self>, shared: &Arc<Shared>, run: Occurrence) {
-        let taken = lock(&self.state).start.take();
+        let taken = {
+            let mut state = lock(&self.state);
+            state.is_making_up = run.is_missed;
+            state.start.take()
+        };
         let Some(mut start) = taken else {
             return;
         };
@@ -170,11 +181,11 @@ impl Entry {
         let mut state = lock(&self.state);
         let ended = std::mem::take(&mut state.ended_meanwhile);
         match started {
-            Ok((job, was_there)) => {
+            Ok(job) => {
                 state.started += 1;
                 state.error = None;
                 let end = ended.iter().find(|(id, _)| *id == job).map(|(_, end)| *end);
-                if end.is_none() && !was_there && !state.running.contains(&job) {
+                if end.is_none() && !state.running.contains(&job) {
                     state.running.push(job);
                 }
                 state.last = Some(LastRun {
@@ -206,6 +217,7 @@ impl Entry {
         let mut state = lock(&self.state);
         state.removed = true;
         state.waiting = None;
+        state.to_make_up.clear();
         let start = state.start.take();
         drop(state);
         discard(start);
@@ -241,21 +253,52 @@ impl State {
         if self.removed || self.paused {
             return Decision::Nothing;
         }
-        if overlap == Overlap::Allow || (self.running.is_empty() && self.waiting.is_none()) {
+        if overlap == Overlap::Allow {
             return Decision::Start(run);
         }
-        match overlap {
-            Overlap::Wait | Overlap::Replace => {
-                if self.waiting.replace(run).is_some() {
-                    self.overlapped += 1;
-                }
-                if overlap == Overlap::Replace {
-                    return Decision::Cancel(self.running.clone());
-                }
+        if run.is_missed {
+            self.to_make_up.push_back(run);
+            if self.to_make_up.len() > COUNTED {
+                self.to_make_up.pop_front();
+                self.missed += 1;
             }
-            Overlap::Skip | Overlap::Allow => self.overlapped += 1,
+            return Decision::Nothing;
         }
-        Decision::Nothing
+        if self.running.is_empty() && self.waiting.is_none() && self.to_make_up.is_empty() {
+            return Decision::Start(run);
+        }
+        // What is made up for does not push out what comes on time.
+        let is_before_made_up = !self.to_make_up.is_empty() || self.is_making_up;
+        if overlap == Overlap::Skip && !is_before_made_up {
+            self.overlapped += 1;
+            return Decision::Nothing;
+        }
+        if self.waiting.replace(run).is_some() {
+            self.overlapped += 1;
+        }
+        match overlap {
+            Overlap::Replace => Decision::Cancel(self.running.clone()),
+            _ => Decision::Nothing,
+        }
+    }
+
+    /// The run to start now, if none runs.
+    fn take_waiting(&mut self) -> Option<Occurrence> {
+        if self.removed || self.paused || !self.running.is_empty() {
+            return None;
+        }
+        // The newest run goes first where it replaces older ones. Elsewhere it waits: if each run
+        // takes longer than a period, those to make up for would never have their turn.
+        let is_newest_first = self.plan.schedule().overlap == Overlap::Replace;
+        if is_newest_first && self.waiting.is_some() {
+            self.waiting.take()
+        } else {
+            self.to_make_up.pop_front().or_else(|| self.waiting.take())
+        }
+    }
+
+    fn has_waiting(&self) -> bool {
+        self.waiting.is_some() || !self.to_make_up.is_empty()
     }
 }
 
@@ -269,7 +312,14 @@ impl Watcher for Entry {
         if let Some(last) = state.last.as_mut().filter(|last| last.job == id) {
             last.state = Some(end);
         }
-        state.waiting.is_some() && state.running.is_empty()
+        state.has_waiting() && state.running.is_empty()
+    }
+
+    fn found(&self, id: JobId, state: JobState) -> bool {
+        if state.is_finished() {
+            lock(&self.state).ended_meanwhile.push((id, state));
+        }
+        true
     }
 
     fn reopened(&self, id: JobId, _: JobState) {

@@ -3,8 +3,9 @@
 
 use super::{Missed, Schedule};
 
-/// More missed runs than that are not counted one by one.
-const COUNTED: usize = 1000;
+/// More missed runs than that are not counted one by one; and no more runs than that are started at
+/// a time, be they late or made up for.
+pub(super) const COUNTED: usize = 1000;
 
 /// How far a schedule is.
 pub(super) struct Plan {
@@ -71,7 +72,12 @@ impl Plan {
         let times = &self.schedule.times;
         self.next = times.after(now);
         // A run that is later than that was missed.
-        let late = now.saturating_sub(self.schedule.tolerance).max(after);
+        let mut late = now.saturating_sub(self.schedule.tolerance).max(after);
+        // However late a run may be: there is no list of all the seconds since 1970.
+        let on_time = times.last_between(late, now, COUNTED);
+        if let Some(first) = on_time.first().filter(|_| on_time.len() == COUNTED) {
+            late = first - 1;
+        }
         let mut due = Due::default();
         let wanted = match self.schedule.missed {
             Missed::Skip => 0,
@@ -84,8 +90,7 @@ impl Plan {
             due.skipped = missed.saturating_sub(made_up.len()) as u64;
             due.runs.extend(made_up.into_iter().map(|at| (at, true)));
         }
-        due.runs
-            .extend(times.between(late, now).map(|at| (at, false)));
+        due.runs.extend(on_time.into_iter().map(|at| (at, false)));
         due
     }
 }

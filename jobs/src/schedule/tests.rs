@@ -105,6 +105,24 @@ fn a_leap_of_years_takes_no_time() {
     assert_eq!(due.skipped, 995, "a thousand are counted");
 }
 
+#[test]
+fn a_tolerance_without_limit_makes_no_list_without_limit() {
+    let tolerant = |missed| {
+        let each_second = Schedule::every(Duration::from_secs(1));
+        let schedule = each_second.tolerance(Duration::MAX).missed(missed);
+        Plan::new(schedule, 0).look(START)
+    };
+    let due = tolerant(Missed::Skip);
+    let last = START / SECOND;
+    let expected: Vec<_> = (last - 999..=last).map(|n| (n * SECOND, false)).collect();
+    assert_eq!(due.runs, expected);
+    assert_eq!(due.skipped, 1000, "a thousand are counted");
+    // The others were missed as any.
+    let due = tolerant(Missed::Once);
+    assert_eq!(due.runs[0], ((last - 1000) * SECOND, true));
+    assert_eq!((due.runs.len(), due.skipped), (1001, 999));
+}
+
 proptest! {
     /// Whatever the clock does, no time has two runs, unless the clock was set back by more than is
     /// allowed. If the clock only goes forward, each time has its run or is counted.

@@ -152,7 +152,7 @@ impl Store {
         record.ended = 0;
         let from = record.state;
         let extra = record.extra();
-        if let Some(watcher) = &extra.watcher {
+        for watcher in &extra.watchers {
             watcher.reopened(id, from);
         }
         extra.error = None;
@@ -160,7 +160,7 @@ impl Store {
         let round = extra.round;
         let unique = extra.unique.as_ref().map(|unique| unique.key.clone());
         if let Some(key) = unique {
-            self.unique.insert(key, number);
+            self.hold_unique(key, number);
         }
         self.note_gone(number);
         let mut waits = false;

@@ -64,8 +64,10 @@ impl Store {
         let removed = records.remove(number, |record| {
             let extra = record.extra.as_ref();
             if let Some(Unique { key, .. }) = extra.and_then(|extra| extra.unique.as_ref()) {
-                if unique.get(key) == Some(&number) {
-                    unique.remove(key);
+                if let Some(holders) = unique.get_mut(key) {
+                    if holders.remove(number) {
+                        unique.remove(key);
+                    }
                 }
             }
             record.take_remains(fx);

@@ -1,7 +1,7 @@
 //! Jobs come in, and wait for room.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, hash_map::Entry},
     sync::Arc,
     task::{Poll, Waker},
 };
@@ -10,6 +10,7 @@ use super::{
     Due, Store,
     effects::Effects,
     record::{Extra, Record},
+    unique::Holders,
 };
 use crate::{
     JobId, JobState,
@@ -17,7 +18,7 @@ use crate::{
     clock::{Now, nanos, wall},
     error::Refusal,
     event::EventKind,
-    job::{Options, Start, Unique, bit},
+    job::{More, Options, Start, Unique, Watcher, bit},
     line,
     slot::AnySlot,
 };
@@ -56,10 +57,14 @@ impl Store {
         let unique = options.more.as_ref().and_then(|more| more.unique.as_ref());
         if let Some(found) = unique.and_then(|unique| self.find_unique(unique, now)) {
             record.take_remains(fx);
-            // Not dropped under the lock, as a span calls the subscriber.
-            #[cfg(feature = "tracing")]
-            if let Some(parent) = options.more.and_then(|more| more.parent) {
-                fx.gone.push(Box::new(parent));
+            if let Some(more) = options.more {
+                let More { watcher, .. } = *more;
+                self.found_instead(found.0, watcher, fx);
+                // Not dropped under the lock, as a span calls the subscriber.
+                #[cfg(feature = "tracing")]
+                if let Some(parent) = more.parent {
+                    fx.gone.push(Box::new(parent));
+                }
             }
             self.call_for_room(fx);
             return Ok((found.0, Some(found.1)));
@@ -107,7 +112,7 @@ impl Store {
                 }
             }
             if let Some(unique) = &more.unique {
-                self.unique.insert(unique.key.clone(), number);
+                self.hold_unique(unique.key.clone(), number);
             }
             record.extra = Some(Box::new(Extra {
                 name: more.name,
@@ -117,7 +122,7 @@ impl Store {
                 labels: more.labels,
                 timeout: more.timeout,
                 retry: more.retry,
-                watcher: more.watcher,
+                watchers: Vec::from_iter(more.watcher),
                 #[cfg(feature = "tracing")]
                 parent: more.parent,
                 waits_for,
@@ -165,17 +170,50 @@ impl Store {
         unique: &Unique,
         now: Now,
     ) -> Option<(JobId, Arc<dyn AnySlot>)> {
-        let record = self.peek(*self.unique.get(&unique.key)?)?;
-        if unique.states & bit(record.state) == 0 {
-            return None;
-        }
-        if let Some(within) = unique.within {
-            let submitted = record.extra.as_ref().map_or(0, |extra| extra.submitted);
-            if now.watch.saturating_sub(submitted) >= nanos(within) {
-                return None;
-            }
-        }
+        let holds = |record: &&Record| {
+            let is_within = unique.within.is_none_or(|within| {
+                let submitted = record.extra.as_ref().map_or(0, |extra| extra.submitted);
+                now.watch.saturating_sub(submitted) < nanos(within)
+            });
+            unique.states & bit(record.state) != 0 && is_within
+        };
+        let holders = self.unique.get(&unique.key)?;
+        let mut records = holders.newest_first().filter_map(|at| self.peek(at));
+        let record = records.find(holds)?;
         Some((record.id, record.slot().clone()))
+    }
+
+    /// The job takes the key.
+    pub(super) fn hold_unique(&mut self, key: Arc<str>, number: u64) {
+        let Self {
+            unique, records, ..
+        } = self;
+        let is_unfinished = |number| {
+            let record = records.get(number);
+            record.is_some_and(|record| !record.state.is_finished())
+        };
+        match unique.entry(key) {
+            Entry::Vacant(entry) => {
+                entry.insert(Holders::new(number));
+            }
+            Entry::Occupied(mut entry) => entry.get_mut().add(number, is_unfinished),
+        }
+    }
+
+    /// The job is there in place of a new one, whose watcher may want to watch it.
+    fn found_instead(&mut self, id: JobId, watcher: Option<Arc<dyn Watcher>>, fx: &mut Effects) {
+        let Some(watcher) = watcher else {
+            return;
+        };
+        let record = self.get(id.number()).expect("it was just found");
+        let watchers = &mut record.extra().watchers;
+        let is_known = watchers.iter().any(|known| Arc::ptr_eq(known, &watcher));
+        if watcher.found(id, record.state) && !is_known {
+            record.extra().watchers.push(watcher);
+        } else {
+            // It may be the last one by now.
+            fx.gone.push(Box::new(watcher));
+        }
     }
 
     /// Ready if the queue has room, or if waiting for room is useless. Otherwise `waker` waits.

@@ -21,6 +21,7 @@ mod record;
 mod records;
 mod running;
 mod time;
+mod unique;
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -29,7 +30,7 @@ use std::{
     time::Duration,
 };
 
-use self::{record::Change, records::Records};
+use self::{record::Change, records::Records, unique::Holders};
 use crate::{
     JobId, JobState, Retry,
     clock::Now,
@@ -92,7 +93,7 @@ pub(crate) struct Store {
     gone: HashMap<u64, u32>,
     /// The sum of these entries.
     gone_entries: usize,
-    unique: HashMap<Arc<str>, u64>,
+    unique: HashMap<Arc<str>, Holders>,
 
     /// Waiters for room in the queue.
     room: Line,

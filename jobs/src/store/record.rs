@@ -69,7 +69,8 @@ pub(super) struct Extra {
     pub(super) error: Option<String>,
     /// How often the job was run again after its end.
     pub(super) round: u32,
-    pub(super) watcher: Option<Arc<dyn Watcher>>,
+    /// Its own, and those that [found](Watcher::found) it.
+    pub(super) watchers: Vec<Arc<dyn Watcher>>,
     /// Until the job has ended: a span that is kept does not close.
     #[cfg(feature = "tracing")]
     pub(super) parent: crate::span::Parent,

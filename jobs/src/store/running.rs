@@ -380,7 +380,7 @@ impl Store {
             if let Some(parent) = extra.parent.take() {
                 fx.gone.push(Box::new(parent));
             }
-            if let Some(watcher) = &extra.watcher {
+            for watcher in &extra.watchers {
                 if watcher.ended(id, state) {
                     fx.watchers.push(watcher.clone());
                 }

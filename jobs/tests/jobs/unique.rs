@@ -8,8 +8,8 @@ use std::{
 };
 
 use fourway_core::Call;
-use fourway_jobs::{Job, JobContext, JobHandle, JobManager, ManualClock, Unique};
-use fourway_testing::{Counter, each, eventually};
+use fourway_jobs::{Job, JobContext, JobHandle, JobManager, JobState, ManualClock, Unique};
+use fourway_testing::{Counter, Gate, each, eventually};
 
 use super::manager;
 
@@ -141,5 +141,33 @@ fn a_job_that_is_tried_again_takes_no_key_from_another() {
         jobs.retry(first).unwrap();
         jobs.resume(None);
         assert_eq!(jobs.wait(first).wait().unwrap().attempt, 2);
+    });
+}
+
+#[test]
+fn a_key_is_there_once_although_a_job_with_other_terms_came_and_went() {
+    each(|rt| {
+        let jobs = manager(&rt);
+        let gate = Gate::default();
+        let wait = gate.clone();
+        let plain = Job::new(async move { wait.pass().await }).unique("it");
+        let plain = jobs.submit(plain).unwrap();
+        eventually("it runs", || plain.state() == Some(JobState::Running));
+        for _ in 0..3 {
+            let beside = Unique::key("it").except(JobState::Running);
+            let beside = jobs.submit(Job::new(async {}).unique(beside)).unwrap();
+            assert!(!beside.was_there());
+            let id = beside.id();
+            beside.wait().unwrap();
+            let again = || jobs.submit(Job::new(async {}).unique("it")).unwrap();
+            assert_eq!(again().id(), plain.id());
+            assert!(jobs.forget(id).unwrap());
+            assert_eq!(again().id(), plain.id());
+        }
+        gate.open();
+        let id = plain.id();
+        plain.wait().unwrap();
+        let next = jobs.submit(Job::new(async {}).unique("it")).unwrap();
+        assert!(!next.was_there() && next.id() != id);
     });
 }
