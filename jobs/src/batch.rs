@@ -252,12 +252,25 @@ pub struct BatchHandle {
 impl BatchHandle {
     /// Waits from sync code.
     ///
+    /// # Panics
+    ///
+    /// On a thread that runs async code, at the caller's line ([no blocking in async
+    /// code](fourway_core::contract#BL-2)).
+    #[track_caller]
+    pub fn wait(mut self) -> BatchReport {
+        match self.try_wait() {
+            Ok(report) => report,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// As [`wait`](Self::wait), with an error in place of the panic. The handle stays usable.
+    ///
     /// # Errors
     ///
-    /// [`is_nested`](BlockOnError::is_nested): the thread is running async code ([no blocking in
-    /// async code](fourway_core::contract#BL-2)).
-    pub fn wait(mut self) -> Result<BatchReport, BlockOnError> {
-        wait_for(&mut self)
+    /// [`is_nested`](BlockOnError::is_nested): the thread is running async code.
+    pub fn try_wait(&mut self) -> Result<BatchReport, BlockOnError> {
+        wait_for(self)
     }
 }
 

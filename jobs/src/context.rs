@@ -19,7 +19,7 @@ use fourway_core::{
 };
 
 use crate::{
-    JobId,
+    JobId, JobManager,
     shared::Shared,
     snapshot::Progress,
     sync::{
@@ -69,6 +69,15 @@ impl JobContext {
     #[must_use]
     pub fn id(&self) -> JobId {
         self.control.id()
+    }
+
+    /// The manager of the job, to submit others, say; `None` if its last handle was dropped.
+    ///
+    /// A body that holds a `JobManager` of its own keeps its manager
+    /// [alive](crate::JobManager#dropping-the-last-handle).
+    #[must_use]
+    pub fn manager(&self) -> Option<JobManager> {
+        self.control.shared.upgrade()?.manager()
     }
 
     /// Which attempt this is; the first one is 1.

@@ -85,6 +85,7 @@ mod span;
 mod store;
 mod sync;
 mod ticker;
+mod weak;
 
 pub use batch::{Batch, BatchHandle, BatchReport};
 pub use builder::JobManagerBuilder;
@@ -110,6 +111,7 @@ pub use schedule::{
 };
 pub use snapshot::{Attempt, ClassStatus, Counts, JobState, JobStatus, ManagerStatus, Progress};
 pub use store::{ATTEMPTS_KEPT, CancelOutcome};
+pub use weak::WeakJobManager;
 
 #[doc(no_inline)]
 pub use fourway_core::cancel::{self, CancellationToken};

@@ -39,6 +39,12 @@ use crate::{
 /// [`on_drop`](JobManagerBuilder::on_drop) is told which. [`drain`](Self::drain) lets them end
 /// first.
 ///
+/// A handle in something that the manager keeps is never the last one to go. Such things are the
+/// closure of a [schedule](Self::schedule), and the body of a job that can run again: it is kept
+/// while the job waits, and after a failure until the job is forgotten. A job asks
+/// [`JobContext::manager`](crate::JobContext::manager) for its manager; other code keeps a
+/// [`WeakJobManager`](crate::WeakJobManager).
+///
 /// # Examples
 ///
 /// ```
@@ -63,7 +69,7 @@ pub struct JobManager {
     owner: Arc<Owner>,
 }
 
-struct Owner {
+pub(crate) struct Owner {
     shared: Arc<Shared>,
     on_drop: Mutex<Option<OnDrop>>,
 }
@@ -89,12 +95,22 @@ impl JobManager {
     }
 
     pub(crate) fn from_parts(shared: Arc<Shared>, on_drop: Option<OnDrop>) -> Self {
-        Self {
+        let this = Self {
             owner: Arc::new(Owner {
                 shared,
                 on_drop: Mutex::new(on_drop),
             }),
-        }
+        };
+        this.shared().is_of(this.downgrade());
+        this
+    }
+
+    pub(crate) fn from_owner(owner: Arc<Owner>) -> Self {
+        Self { owner }
+    }
+
+    pub(crate) fn owner(&self) -> &Arc<Owner> {
+        &self.owner
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {

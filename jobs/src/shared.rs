@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -15,7 +15,7 @@ use fourway_core::{
 };
 
 use crate::{
-    JobHandle, JobId,
+    JobHandle, JobId, JobManager, WeakJobManager,
     body::Place,
     clock::{Now, Watch},
     dispatch::{Dispatcher, Runner},
@@ -39,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) schedules: Schedules,
     /// There is a subscriber.
     listened: AtomicBool,
+    /// For what runs in a job.
+    manager: OnceLock<WeakJobManager>,
 }
 
 impl Shared {
@@ -53,7 +55,18 @@ impl Shared {
             store: Padded(Mutex::new(store)),
             schedules: Schedules::default(),
             listened: AtomicBool::new(listened),
+            manager: OnceLock::new(),
         }
+    }
+
+    /// It is that manager's, from its beginning.
+    pub(crate) fn is_of(&self, manager: WeakJobManager) {
+        let is_first = self.manager.set(manager).is_ok();
+        debug_assert!(is_first, "a manager has its own");
+    }
+
+    pub(crate) fn manager(&self) -> Option<JobManager> {
+        self.manager.get()?.upgrade()
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Store> {

@@ -46,6 +46,7 @@ const FAULTS: &[(Fault, &[&str])] = &[
     (Fault::OneReaderAtATime, &["JB-2.5"]),
     (Fault::TellsTheLastOnly, &["JB-2.6"]),
     (Fault::CancelledRuns, &["JB-3.1"]),
+    (Fault::CancelledIsKept, &["JB-3.1"]),
     (Fault::FutureIsKept, &["JB-3.2"]),
     (Fault::FreesSlot, &["JB-3.3"]),
     (Fault::HidesCancelling, &["JB-3.3"]),
@@ -137,6 +138,7 @@ enum Fault {
     OneReaderAtATime,
     TellsTheLastOnly,
     CancelledRuns,
+    CancelledIsKept,
     FutureIsKept,
     FreesSlot,
     HidesCancelling,
@@ -178,7 +180,7 @@ struct Broken {
 struct State {
     paused: bool,
     submitted: Vec<JobId>,
-    /// Closures that run on although their job is cancelled.
+    /// Closures that run on, or are kept, although their job is cancelled.
     spare: BTreeMap<JobId, Shared>,
     unique: BTreeMap<String, JobId>,
     /// Jobs whose value was asked for, or is at the moment.
@@ -324,7 +326,12 @@ impl Manager for Broken {
             }
         }
         let mut spare = None;
-        if [Fault::CancelledRuns, Fault::RunsWhatItRefuses].contains(&self.fault) {
+        let shares = [
+            Fault::CancelledRuns,
+            Fault::CancelledIsKept,
+            Fault::RunsWhatItRefuses,
+        ];
+        if shares.contains(&self.fault) {
             let shared;
             (job.body, shared) = share(job.body);
             spare = shared;

@@ -448,6 +448,7 @@ fn runs_that_are_made_up_for_come_one_after_the_other() {
             // The last of eight is late by more than the tolerance.
             setup.clock.advance(8 * MINUTE + Duration::from_secs(31));
             assert_eq!(setup.ran(8), [1, 2, 3, 4, 5, 6, 7, 8], "{overlap:?}");
+            eventually("they are counted", || handle.status().started == 8);
             let status = handle.status();
             let counts = (status.started, status.missed, status.overlapped);
             assert_eq!(counts, (8, 0, 0), "{overlap:?}");

@@ -119,6 +119,8 @@ pub struct TestJob {
     pub timeout: Option<Duration>,
     /// There is one job with that key at a time.
     pub unique: Option<String>,
+    /// The body is called once at most, and the job cannot be tried again.
+    pub runs_once: bool,
 }
 
 /// The body of a job, run once for each attempt.
@@ -269,6 +271,7 @@ impl TestJob {
             attempts: 1,
             timeout: None,
             unique: None,
+            runs_once: false,
         }
     }
 }

@@ -93,7 +93,16 @@ impl Manager for OwnManager {
             .factor(1.0);
         let options = (job.priority, job.timeout, job.unique);
         let attempt = |job: &JobContext| Attempt::new(job.attempt(), job.token().clone());
+        let current = move || attempt(&JobContext::current().expect("a job runs"));
         let submitted = match job.body {
+            Body::Async(mut body) if job.runs_once => {
+                let job = Job::new(async move { body(current()).await });
+                self.submit_job(job, options)
+            }
+            Body::Blocking(mut body) if job.runs_once => {
+                let job = Job::new(move || body(current()));
+                self.submit_job(job, options)
+            }
             Body::Async(mut body) => {
                 let job = Job::task(move |job: JobContext| body(attempt(&job)));
                 self.submit_job(job.retry(retry), options)

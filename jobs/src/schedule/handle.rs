@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
+#[cfg(doc)]
+use super::Overlap;
 use super::{Occurrence, Schedule, ScheduleError, entry::Entry};
 use crate::{JobId, JobManager, JobState, Work, shared::Shared};
 
@@ -13,9 +15,12 @@ impl JobManager {
     /// `schedule`. It is accepted also when the queue is full. `make` is called on one of the
     /// runtime's threads for tasks, when the run is due; if it panics, there is no such run, and
     /// [`ScheduleStatus::error`] says so. If a job with the same unique key exists already, that
-    /// job is the run.
+    /// job is the run: it is watched like the schedule's own, and with [`Overlap::Replace`] the next
+    /// run cancels it.
     ///
-    /// The schedule ends with the manager, or when it is [removed](ScheduleHandle::remove).
+    /// The schedule ends with the manager, or when it is [removed](ScheduleHandle::remove). A `make`
+    /// that needs the manager keeps a [`WeakJobManager`](crate::WeakJobManager): with a `JobManager`
+    /// in it, the manager [would not end](JobManager#dropping-the-last-handle).
     ///
     /// # Errors
     ///

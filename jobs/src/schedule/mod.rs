@@ -78,6 +78,10 @@ pub struct Schedule {
 
 /// What to do about runs that could not start at their time, as the machine slept, the process
 /// stood still, or the clock was set forward.
+///
+/// Runs that are made up for start one after the other, each once no run is left that has not ended;
+/// with [`Overlap::Allow`] they start at once. They push out no run that comes on time: that waits
+/// for its turn meanwhile, as with [`Overlap::Wait`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Missed {
@@ -92,13 +96,15 @@ pub enum Missed {
     },
 }
 
-/// What to do about a run whose time comes while the run before has not ended.
+/// What to do about a run whose time comes while the run before has not ended. Runs that are
+/// [made up for](Missed) do not overlap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Overlap {
     /// It is skipped.
     Skip,
-    /// It starts once the run before has ended. At most one run waits: a newer run replaces it.
+    /// It starts once the run before has ended, and those that are made up for. At most one run
+    /// waits: a newer run replaces it.
     Wait,
     /// The run before is cancelled (JB-3, cancelling). This run starts once that one has ended.
     Replace,
@@ -173,7 +179,8 @@ impl Schedule {
     }
 
     /// How late a run may be without being missed; 30 seconds by default, and at least one second,
-    /// as the clock is not read all the time.
+    /// as the clock is not read all the time. Of more than 1,000 runs at a time that are not too late
+    /// the last 1,000 start; the others were missed.
     pub fn tolerance(mut self, late: Duration) -> Self {
         self.tolerance = nanos(late.max(Duration::from_secs(1)));
         self

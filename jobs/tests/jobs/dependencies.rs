@@ -204,3 +204,17 @@ fn a_batch_waits_for_a_job_that_is_tried_again() {
         assert_eq!(jobs.wait(fails).wait().unwrap().attempt, 2);
     });
 }
+
+#[test]
+fn a_batch_that_is_waited_for_in_async_code_stays_usable() {
+    each(|rt| {
+        let jobs = manager(&rt);
+        let mut batch = jobs.batch();
+        drop(batch.add(Job::new(|| ())).unwrap());
+        let mut end = batch.end();
+        rt.block_on(async {
+            assert!(end.try_wait().unwrap_err().is_nested());
+        });
+        assert_eq!(end.wait().counts.completed, 1);
+    });
+}

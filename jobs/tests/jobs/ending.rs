@@ -8,8 +8,8 @@ use std::{
 };
 
 use fourway_core::{BlockOn, Call, Shutdown, yield_now};
-use fourway_jobs::{Job, JobManager, JobState};
-use fourway_testing::{AGES, Gate, each, eventually, panic_quietly, poll_once, run};
+use fourway_jobs::{Job, JobContext, JobManager, JobState, Schedule};
+use fourway_testing::{AGES, Counter, Gate, each, eventually, panic_quietly, poll_once, run};
 
 use super::manager;
 
@@ -186,4 +186,36 @@ fn a_shutdown_of_the_runtime_ends_every_job() {
         let late = jobs.submit(|| ());
         assert!(late.is_err() || late.unwrap().wait().is_err());
     }
+}
+
+#[test]
+fn what_a_manager_keeps_can_know_it_without_keeping_it() {
+    each(|rt| {
+        let dropped = Counter::default();
+        let held = dropped.on_drop();
+        let jobs = JobManager::builder(&rt)
+            .on_drop(move |_| drop(held))
+            .build();
+        let weak = jobs.downgrade();
+        // Kept once it has failed.
+        let (inner, own) = (weak.clone(), jobs.overview().submitted);
+        let fails = jobs.submit(Job::blocking(move |job: JobContext| {
+            let submitted = |jobs: Option<JobManager>| jobs.unwrap().overview().submitted;
+            assert_eq!(submitted(job.manager()), own + 1);
+            assert_eq!(submitted(inner.upgrade()), own + 1);
+            Err::<(), _>("broken")
+        }));
+        assert_eq!(fails.unwrap().wait().unwrap_err().message(), "broken");
+        let inner = weak.clone();
+        let yearly = Schedule::every(Duration::from_secs(365 * 86_400));
+        let make = move |_| drop(inner.upgrade());
+        jobs.schedule("yearly", yearly, move |run| {
+            make(run);
+            || ()
+        })
+        .unwrap();
+        drop(jobs);
+        eventually("a job has let go of its handle", || dropped.get() == 1);
+        assert!(weak.upgrade().is_none());
+    });
 }

@@ -11,16 +11,20 @@ use crate::{
 pub(super) fn cancel_queued(bench: &Bench<'_>) {
     let manager = bench.manager(Settings::default());
     manager.pause(true);
-    let (ran, dropped) = (Counter::default(), Counter::default());
+    let ran = Counter::default();
+    let [once, again] = [(); 2].map(|()| Counter::default());
     let cancelled: Vec<_> = (0..20)
-        .map(|_| {
+        .map(|n| {
+            let runs_once = n % 2 == 0;
+            let dropped = if runs_once { &once } else { &again };
             let (ran, held) = (ran.clone(), OnDrop(dropped.clone()));
-            let body = Body::closure(move |_| {
+            let mut job = TestJob::new(Body::closure(move |_| {
                 let _held = &held;
                 ran.add();
                 value(1)
-            });
-            submit(&*manager, body)
+            }));
+            job.runs_once = runs_once;
+            accepted(manager.submit(job))
         })
         .collect();
     for id in &cancelled {
@@ -28,6 +32,9 @@ pub(super) fn cancel_queued(bench: &Bench<'_>) {
         let state = manager.snapshot(*id).map(|snapshot| snapshot.state);
         assert_eq!(state, Some(JobState::Cancelled));
     }
+    bench.eventually("the captures of bodies that run once are gone", || {
+        once.get() == 10
+    });
     manager.pause(false);
     for _ in 0..20 {
         let later = submit(&*manager, nothing());
@@ -40,7 +47,7 @@ pub(super) fn cancel_queued(bench: &Bench<'_>) {
         assert_eq!(state, Some(JobState::Cancelled));
     }
     drop(manager);
-    bench.eventually("what they had captured is gone", || dropped.get() == 20);
+    bench.eventually("what the others had captured is gone", || again.get() == 10);
 }
 
 pub(super) fn cancel_future(bench: &Bench<'_>) {
