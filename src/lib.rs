@@ -140,6 +140,14 @@ pub mod net {
     pub use fourway_net::*;
 }
 
+/// hyper on every runtime: [`Server`](hyper::Server), [`Connector`](hyper::Connector).
+#[cfg(feature = "hyper")]
+#[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
+pub mod hyper {
+    #[doc(inline)]
+    pub use fourway_hyper::*;
+}
+
 // The examples of the README are tested like any others.
 #[cfg(all(doctest, feature = "std-thread"))]
 #[doc = include_str!("../README.md")]
