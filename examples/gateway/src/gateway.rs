@@ -63,7 +63,8 @@ pub struct Settings {
     pub retries: u32,
     /// How long running requests may go on once it stops.
     pub grace: Duration,
-    /// How often upstreams are checked, if at all.
+    /// How often upstreams are checked, if at all. Without checks the metrics do not say whether they
+    /// are healthy.
     pub check_every: Option<Duration>,
     /// The path that a healthy upstream answers with success. Without it, a connection
     /// is enough.
@@ -140,15 +141,18 @@ impl<R: Runtime> Gateway<R> {
 
     /// Serves until `stop` is cancelled, and then ends running requests.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, stop: &CancellationToken) -> Drain {
+        // A child token, so that the checks end with this future, however that ends.
+        let checking = stop.child();
+        let _end = checking.clone().drop_guard();
         if let Some(every) = self.settings.check_every {
-            let (this, stopped) = (self.clone(), stop.clone());
+            let (this, stopped) = (self.clone(), checking);
             self.runtime.spawn_detached(async move {
                 let path = this.settings.check_path.as_deref();
                 let checking = this.upstreams.check(&this.runtime, every, path);
                 let _ = stopped.run_until_cancelled(checking).await;
             });
         }
-        let this = self.clone();
+        let (this, told) = (self.clone(), self.clone());
         let server = self
             .server(stop)
             .max_connections(self.settings.max_connections)
@@ -157,7 +161,8 @@ impl<R: Runtime> Gateway<R> {
             .head_timeout(Some(self.settings.head_timeout))
             .send_timeout(Some(self.settings.send_timeout))
             .send_rate(self.settings.send_rate)
-            .on_timeout(move |peer, timeout| this.too_slow(peer, timeout));
+            .on_timeout(move |peer, timeout| this.too_slow(peer, timeout))
+            .on_malformed(move |peer, error| told.malformed(peer, error));
         let service = |peer: SocketAddr| {
             let this = self.clone();
             service_fn(move |request| {
@@ -182,7 +187,10 @@ impl<R: Runtime> Gateway<R> {
             let method = request.method();
             let mut response = Response::new(Full::new(Bytes::new()));
             if request.uri().path() == "/metrics" {
-                let text = format!("{}{}", self.metrics, self.upstreams);
+                let mut text = self.metrics.to_string();
+                if self.settings.check_every.is_some() {
+                    text += &self.upstreams.to_string();
+                }
                 *response.body_mut() = Full::new(Bytes::from(text));
             } else {
                 *response.status_mut() = StatusCode::NOT_FOUND;
@@ -205,16 +213,39 @@ impl<R: Runtime> Gateway<R> {
         match timeout {
             Timeout::Head => {
                 self.metrics.head_timeouts.add();
-                let mut entry = Entry::new(format!("{peer} \"\""));
-                entry.status = StatusCode::REQUEST_TIMEOUT.as_u16();
-                entry.is_complete = true;
-                self.metrics.answered(entry.status);
-                self.metrics.logged(self.log.line(|| entry.to_string()));
+                self.answered_itself(peer, StatusCode::REQUEST_TIMEOUT);
             }
             // The request has its own line, which says that it was cut off.
             Timeout::Send => self.metrics.send_timeouts.add(),
             _ => {}
         }
+    }
+
+    /// The status is the one that hyper has answered with.
+    fn malformed(&self, peer: SocketAddr, error: &hyper::Error) {
+        self.metrics.malformed.add();
+        if error.is_parse_version_h2() {
+            // No answer.
+            return;
+        }
+        let status = if !error.is_parse_too_large() {
+            StatusCode::BAD_REQUEST
+        } else if error.to_string().contains("URI") {
+            // The two have no question of their own.
+            StatusCode::URI_TOO_LONG
+        } else {
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+        };
+        self.answered_itself(peer, status);
+    }
+
+    /// Counts and logs the answer to a head that is not known.
+    fn answered_itself(&self, peer: SocketAddr, status: StatusCode) {
+        let mut entry = Entry::new(format!("{peer} \"\""));
+        entry.status = status.as_u16();
+        entry.is_complete = true;
+        self.metrics.answered(entry.status);
+        self.metrics.logged(self.log.line(|| entry.to_string()));
     }
 
     async fn answer(

@@ -1,8 +1,9 @@
-//! Hosts, of requests and of upstreams: [`is_host`] and [`is_upstream`].
+//! Hosts, of requests and of upstreams: [`is_host`] and [`is_upstream`]; and what upstreams are asked:
+//! [`is_path`].
 
 use std::net::Ipv6Addr;
 
-use hyper::http::uri::Authority;
+use hyper::http::uri::{Authority, PathAndQuery};
 
 /// Can requests be sent to `text`? It is a host and a port, which is not 0.
 #[must_use]
@@ -10,6 +11,13 @@ pub fn is_upstream(text: &str) -> bool {
     let port = text.rsplit_once(':').map(|(_, port)| port);
     let is_port = port.is_some_and(|port| port.parse().is_ok_and(|port: u16| port != 0));
     is_port && is_host(text.as_bytes())
+}
+
+/// Can upstreams be asked for `text`? It is a path, perhaps with a query. Without its slash it would
+/// become a part of the host that it is put behind: `:8080` and `health`, or `@elsewhere`.
+#[must_use]
+pub fn is_path(text: &str) -> bool {
+    text.starts_with('/') && text.parse::<PathAndQuery>().is_ok()
 }
 
 /// A host and perhaps a port; no name of a user, with which it would look like another host.

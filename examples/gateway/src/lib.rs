@@ -17,6 +17,6 @@ mod upstream;
 pub use body::Body;
 pub use gateway::{Gateway, Settings};
 pub use headers::for_next_hop;
-pub use host::is_upstream;
+pub use host::{is_path, is_upstream};
 pub use log::Log;
 pub use metrics::Metrics;

@@ -2,10 +2,10 @@
 
 use std::{error::Error, io, path::PathBuf, process::ExitCode, time::Duration};
 
-use clap::Parser;
+use clap::{CommandFactory, Parser, error::ErrorKind};
 use fourway::{AnyRuntime, BlockOn, Shutdown, cancel::CancellationToken, net::Net};
 use futures_util::future::join;
-use gateway::{Gateway, Log, Settings, is_upstream, tcp, tls};
+use gateway::{Gateway, Log, Settings, is_path, is_upstream, tcp, tls};
 
 /// Passes requests on to upstreams, in turn.
 #[derive(Debug, Parser)]
@@ -17,8 +17,8 @@ struct Arguments {
     /// Whom requests go to: HOST:PORT. May be given several times.
     #[arg(long, required = true, value_parser = upstream)]
     upstream: Vec<String>,
-    /// Pass on bytes, whatever they mean, to the first upstream.
-    #[arg(long, conflicts_with = "tls_certificate")]
+    /// Pass on bytes, whatever they mean, to the upstream, which is not checked and has to be one.
+    #[arg(long, conflicts_with_all = ["tls_certificate", "check_path"])]
     tcp: bool,
     /// A PEM file: clients speak TLS, and this is our certificate, with those that vouch for it.
     #[arg(long, requires = "tls_key", value_name = "FILE")]
@@ -61,9 +61,9 @@ struct Arguments {
     /// Milliseconds for a connection to an upstream.
     #[arg(long, default_value_t = 5_000)]
     connect_timeout: u64,
-    /// What a healthy upstream answers with success. Default: that it can be connected to is
+    /// What a healthy upstream answers with success: /PATH. Default: that it can be connected to is
     /// enough.
-    #[arg(long)]
+    #[arg(long, value_parser = path)]
     check_path: Option<String>,
     /// How often what is safe is tried again.
     #[arg(long, default_value_t = 2)]
@@ -88,8 +88,23 @@ fn upstream(text: &str) -> Result<String, String> {
     }
 }
 
+/// Otherwise every check would fail, and every request get 503.
+fn path(text: &str) -> Result<String, String> {
+    if is_path(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("it is not a path, which begins with `/`".to_owned())
+    }
+}
+
 fn main() -> ExitCode {
-    match run(Arguments::parse()) {
+    let arguments = Arguments::parse();
+    if arguments.tcp && arguments.upstream.len() > 1 {
+        let problem = "--tcp passes everything on to one --upstream";
+        let mut command = Arguments::command();
+        command.error(ErrorKind::ArgumentConflict, problem).exit();
+    }
+    match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("gateway: {error}");
@@ -142,11 +157,12 @@ async fn serve(
         send_timeout: Duration::from_millis(arguments.send_timeout),
         send_rate: arguments.send_rate,
         connect_timeout: Duration::from_millis(arguments.connect_timeout),
+        // Of a TCP upstream nothing is asked.
+        check_every: Settings::default().check_every.filter(|_| !arguments.tcp),
         check_path: arguments.check_path,
         tls,
         retries: arguments.retries,
         grace: Duration::from_millis(arguments.grace),
-        ..Settings::default()
     };
     let upstream = settings.upstreams.first().cloned().unwrap_or_default();
     let gateway = Gateway::new(runtime, settings, log.clone());

@@ -11,6 +11,8 @@ pub struct Metrics {
     /// Answers, by the hundred of their status.
     answers: [AtomicU64; 6],
     pub(crate) accept_errors: Counter,
+    pub(crate) connect_errors: Counter,
+    pub(crate) malformed: Counter,
     pub(crate) refused_busy: Counter,
     pub(crate) refused_peer: Counter,
     pub(crate) timeouts: Counter,
@@ -63,6 +65,8 @@ impl fmt::Display for Metrics {
         }
         let counters = [
             ("accept_errors_total", "counter", &self.accept_errors),
+            ("connect_errors_total", "counter", &self.connect_errors),
+            ("malformed_total", "counter", &self.malformed),
             ("refused_busy_total", "counter", &self.refused_busy),
             ("refused_peer_total", "counter", &self.refused_peer),
             ("timeouts_total", "counter", &self.timeouts),

@@ -7,11 +7,12 @@ use fourway_hyper::Drain;
 use fourway_net::{Keepalive, Net, TcpListener, TcpStream, is_final};
 use futures_util::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, future::try_join};
 
-use crate::{Log, Metrics, gateway::cannot_accept};
+use crate::{Log, Metrics, gateway::cannot_accept, log::Stamp};
 
 /// Connects each connection with one to `upstream`, until `stop` is cancelled or the listener no
 /// longer listens. Open connections may then go on for the grace period of `limits`, and are cut
-/// off after it. `errors` gets a line for each connection that cannot be accepted.
+/// off after it. `errors` gets a line for each connection that cannot be accepted, or for which
+/// `upstream` cannot be connected to.
 pub async fn serve<R: Runtime>(
     runtime: &R,
     listener: TcpListener,
@@ -49,16 +50,24 @@ pub async fn serve<R: Runtime>(
             }
             let open = (Open::new(&metrics), all.clone());
             let (runtime, upstream, cut) = (runtime.clone(), upstream.clone(), cut.clone());
+            let errors = errors.clone();
             runtime.clone().spawn_detached(async move {
-                // An error concerns the two peers, which have seen it.
-                let relay = relay(&runtime, stream, &upstream, limits);
+                let metrics = &open.0.0;
+                let relay = async {
+                    let server = connect(&runtime, &upstream, limits.connect_timeout);
+                    let server = server
+                        .await
+                        .inspect_err(|error| cannot_connect(metrics, &errors, &upstream, error))?;
+                    // A later error concerns the two peers, which have seen it.
+                    relay(&runtime, stream, server, limits.send_timeout).await
+                };
                 let ended = cut.run_until_cancelled(relay).await;
                 let is_stalled = |error: io::Error| {
                     let error = error.get_ref();
                     error.is_some_and(|it| it.is::<TookNothing>())
                 };
                 if ended.is_ok_and(|ended| ended.is_err_and(is_stalled)) {
-                    open.0.0.send_timeouts.add();
+                    metrics.send_timeouts.add();
                 }
                 drop(open);
             });
@@ -106,24 +115,34 @@ impl Drop for Open {
     }
 }
 
+/// The client is closed without a word, so somebody else has to be told.
+fn cannot_connect(metrics: &Metrics, errors: &Log, upstream: &str, error: &io::Error) {
+    metrics.connect_errors.add();
+    let line = || format!("{} cannot connect to {upstream}: {error}", Stamp::now());
+    metrics.logged(errors.line(line));
+}
+
+/// So that connections to vanished machines end at last.
+fn alive() -> Keepalive {
+    Keepalive::new().idle(Duration::from_secs(60)).retries(4)
+}
+
+async fn connect<R: Runtime>(runtime: &R, upstream: &str, time: Duration) -> io::Result<TcpStream> {
+    let connect = runtime.connect_tcp(upstream).timeout(time);
+    connect.nodelay(true).keepalive(alive()).await
+}
+
 async fn relay<R: Runtime>(
     runtime: &R,
     client: TcpStream,
-    upstream: &str,
-    limits: Limits,
+    server: TcpStream,
+    time: Duration,
 ) -> io::Result<()> {
-    // So that connections to vanished machines end at last.
-    let alive = Keepalive::new().idle(Duration::from_secs(60)).retries(4);
-    let connect = runtime
-        .connect_tcp(upstream)
-        .timeout(limits.connect_timeout);
-    let server = connect.nodelay(true).keepalive(alive).await?;
     client.set_nodelay(true)?;
-    client.set_keepalive(Some(alive))?;
+    client.set_keepalive(Some(alive()))?;
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     // The first that fails drops the other with all four halves, and so both connections.
-    let time = limits.send_timeout;
     let up = copy(runtime, from_client, to_server, time);
     let down = copy(runtime, from_server, to_client, time);
     try_join(up, down).await?;

@@ -14,7 +14,7 @@ use futures_rustls::{
 };
 use futures_util::{
     AsyncReadExt, AsyncWriteExt, StreamExt,
-    future::{join_all, select},
+    future::{Either, join_all, select},
     stream::{self, BoxStream},
 };
 use gateway::{Gateway, Log, Metrics, Settings, tcp, tls};
@@ -45,9 +45,12 @@ on_every_runtime! { erased
     every_answer_is_in_the_log
     an_answer_to_head_has_no_body
     metrics_are_there
+    checks_end_with_the_serving
+    what_hyper_answers_is_in_the_log
     tls_ends_here
     tcp_both_ways_and_each_end
     tcp_drains
+    tcp_without_an_upstream
 }
 
 type Payload = Full<Bytes>;
@@ -645,6 +648,95 @@ fn metrics_are_there(rt: AnyRuntime) {
         assert_eq!(get("/").await.status(), StatusCode::NOT_FOUND);
         stop.cancel();
         serving.await.unwrap();
+        // Nobody knows, as nobody looks.
+        let listener = rt.listen_tcp("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let gateway = Gateway::new(&rt, unchecked(&[upstream]), Log::none());
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let serving = rt.spawn(async move { gateway.serve_metrics(listener, &stopped).await });
+        let uri = format!("http://{address}/metrics").parse().unwrap();
+        let metrics = text(client::<_, Payload>(&rt).get(uri).await.unwrap()).await;
+        assert!(metrics.contains("gateway_malformed_total 0"), "{metrics}");
+        assert!(!metrics.contains("healthy"), "{metrics}");
+        stop.cancel();
+        serving.await.unwrap();
+    });
+}
+
+/// Dropped, or ended by its listener, it leaves nothing behind.
+fn checks_end_with_the_serving(rt: AnyRuntime) {
+    run(&rt, async {
+        let asked = Counter::default();
+        let upstream = upstream(&rt, Gate::default(), asked.clone()).await;
+        for is_dropped in [true, false] {
+            let settings = Settings {
+                check_every: Some(Duration::from_millis(5)),
+                check_path: Some("/".to_owned()),
+                ..settings(&[upstream])
+            };
+            let gateway = Gateway::new(&rt, settings, Log::none());
+            let left = Arc::downgrade(&gateway);
+            let listener = rt.listen_tcp("127.0.0.1:0").await.unwrap();
+            let socket = socket2::SockRef::from(&listener).try_clone().unwrap();
+            let stop = CancellationToken::new();
+            let mut serving = Box::pin(gateway.serve(listener, &stop));
+            let before = asked.get();
+            let checked = until(&rt, async || asked.get() > before);
+            assert!(matches!(
+                select(serving.as_mut(), pin!(checked)).await,
+                Either::Right(_)
+            ));
+            if !is_dropped {
+                socket.shutdown(std::net::Shutdown::Both).unwrap();
+                assert!(serving.as_mut().await.error.is_some());
+            }
+            drop(serving);
+            assert!(!stop.is_cancelled());
+            until(&rt, async || left.strong_count() == 0).await;
+        }
+    });
+}
+
+fn what_hyper_answers_is_in_the_log(rt: AnyRuntime) {
+    run(&rt, async {
+        let shown = shown::Shown::default();
+        let log = Log::new(&rt, shown.clone());
+        let gateway = Running::logging(&rt, unchecked(&[]), log.clone()).await;
+        let long = "x".repeat(70_000);
+        let heads = [
+            (400, "GET / HTTP/1.1\r\nno header\r\n\r\n".to_owned()),
+            (414, format!("GET /{long} HTTP/1.1\r\nhost: x\r\n\r\n")),
+            (
+                431,
+                format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(200)),
+            ),
+        ];
+        for (status, head) in heads {
+            let mut stream = rt.connect_tcp(gateway.address).await.unwrap();
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            assert!(
+                answer.starts_with(&format!("HTTP/1.1 {status} ")),
+                "{answer:?}"
+            );
+        }
+        let metrics = gateway.metrics.clone();
+        gateway.stop().await;
+        assert!(log.flush(&rt, AGES).await);
+        let lines = shown.text();
+        assert_eq!(lines.lines().count(), 3, "{lines}");
+        for status in [400, 414, 431] {
+            assert!(
+                lines.contains(&format!(r#" "" {status} 0 bytes "#)),
+                "{lines}"
+            );
+        }
+        let metrics = metrics.to_string();
+        assert!(metrics.contains("gateway_malformed_total 3"), "{metrics}");
+        let answers = r#"gateway_answers_total{status="4xx"} 3"#;
+        assert!(metrics.contains(answers), "{metrics}");
     });
 }
 
@@ -656,6 +748,15 @@ struct RunningTcp {
 }
 
 async fn tcp_gateway(rt: &AnyRuntime, upstream: SocketAddr, grace: Duration) -> RunningTcp {
+    tcp_gateway_telling(rt, upstream, grace, Log::none()).await
+}
+
+async fn tcp_gateway_telling(
+    rt: &AnyRuntime,
+    upstream: SocketAddr,
+    grace: Duration,
+    errors: Log,
+) -> RunningTcp {
     let listener = rt.listen_tcp("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (metrics, stop) = (Arc::<Metrics>::default(), CancellationToken::new());
@@ -668,7 +769,6 @@ async fn tcp_gateway(rt: &AnyRuntime, upstream: SocketAddr, grace: Duration) -> 
             grace,
         };
         let upstream = upstream.to_string();
-        let errors = Log::none();
         tcp::serve(
             &runtime, listener, upstream, limits, counted, &errors, &stopped,
         )
@@ -754,5 +854,27 @@ fn tcp_drains(rt: AnyRuntime) {
         assert!(gateway.metrics.to_string().contains("tcp_connections 0"));
         assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
         rt.connect_tcp(gateway.address).await.unwrap_err();
+    });
+}
+
+fn tcp_without_an_upstream(rt: AnyRuntime) {
+    run(&rt, async {
+        let shown = shown::Shown::default();
+        let errors = Log::new(&rt, shown.clone());
+        let upstream = nobody();
+        let gateway = tcp_gateway_telling(&rt, upstream, AGES, errors.clone()).await;
+        let mut client = rt.connect_tcp(gateway.address).await.unwrap();
+        assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
+        gateway.stop.cancel();
+        assert_eq!(gateway.task.await.unwrap().cut, 0);
+        let metrics = gateway.metrics.to_string();
+        assert!(
+            metrics.contains("gateway_connect_errors_total 1"),
+            "{metrics}"
+        );
+        assert!(errors.flush(&rt, AGES).await);
+        let lines = shown.text();
+        let line = format!(" cannot connect to {upstream}: ");
+        assert_eq!(lines.matches(&line).count(), 1, "{lines}");
     });
 }

@@ -1,4 +1,4 @@
-//! The end of the program when nobody reads its log.
+//! The program: its end when nobody reads its log, and arguments that it refuses.
 #![cfg(unix)]
 
 use std::{
@@ -63,6 +63,29 @@ fn a_log_that_nobody_reads_holds_up_nothing() {
         let mut stdout = gateway.0.stdout.take().unwrap();
         stdout.read_to_string(&mut log).unwrap();
         assert!(log.lines().count() < 100, "{runtime}: it held all");
+    }
+}
+
+#[test]
+fn what_it_cannot_serve_it_refuses() {
+    let refused: [&[&str]; 5] = [
+        &["--check-path", "health"],
+        &["--check-path", "@elsewhere/"],
+        &["--check-path", "/two words"],
+        &["--tcp", "--upstream", "127.0.0.1:2"],
+        &["--tcp", "--check-path", "/health"],
+    ];
+    for arguments in refused {
+        let output = Command::new(env!("CARGO_BIN_EXE_gateway"))
+            // A program that takes them has an error there, and ends.
+            .args(["--listen", "127.0.0.1:0", "--metrics", "nowhere"])
+            .args(["--upstream", "127.0.0.1:1"])
+            .args(arguments)
+            .output();
+        let output = output.unwrap();
+        // As clap does it.
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {errors}");
     }
 }
 
