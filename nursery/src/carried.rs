@@ -1,6 +1,6 @@
 //! The context that travels into a child: [`Carried`].
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 use fourway_core::{
     Runtime,
@@ -82,6 +82,11 @@ impl Carried {
             #[cfg(feature = "tracing")]
             span: tracing::Span::none(),
         }
+    }
+
+    /// Takes all of it out.
+    pub(crate) fn take(&mut self) -> Self {
+        mem::replace(self, Self::nothing(Values::default()))
     }
 
     /// Calls `f` with all of it current.

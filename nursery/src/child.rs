@@ -7,6 +7,7 @@
 
 use std::{
     future::Future,
+    mem,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
@@ -16,7 +17,7 @@ use std::{
 use fourway_core::{
     JoinError, Payload, Runtime,
     cancel::WaitForCancellation,
-    implement::{destroy_contained, discard, poll_contained, refusal},
+    implement::{LeftWaker, destroy_contained, discard, poll_contained, refusal},
     task::Metadata,
 };
 use pin_project_lite::pin_project;
@@ -125,6 +126,10 @@ where
 
 pin_project! {
     /// The future that is spawned for a child.
+    ///
+    /// It is moved about ten times on its way into the runtime's task. So it has only what each
+    /// child needs: above 128 bytes the compiler calls `memcpy`, whose wide loads wait for the
+    /// narrow stores with which it was put together.
     pub(crate) struct TaskChild<R: Runtime, F, S, T, E>
     where
         F: Future<Output = Result<T, E>>,
@@ -135,14 +140,14 @@ pin_project! {
         // `None` once it has been destroyed.
         #[pin]
         future: Option<F>,
-        // `None` once it has been destroyed.
-        carried: Option<Carried>,
+        // Empty once it has been destroyed.
+        carried: Carried,
         shields: Shields,
         // For the child's error.
         metadata: Metadata,
         // Until the nursery has been told.
         told: Option<(S, Arc<Shared<R, E>>)>,
-        waiting: Option<Waiting>,
+        waiting: Waiting,
     }
 
     impl<R: Runtime, F, S, T, E> PinnedDrop for TaskChild<R, F, S, T, E>
@@ -158,8 +163,10 @@ pin_project! {
                 return;
             };
             // The waker goes too: it is this task's own, and the user's values may be in it.
-            *this.waiting = None;
-            let destroyed = within(this.carried, || destroy_contained(this.future.as_mut(), None));
+            this.waiting.end(&shared);
+            let destroyed = this
+                .carried
+                .within(|| destroy_contained(this.future.as_mut(), None));
             discard(this.carried.take());
             let outcome = unfinished(&shared, this.metadata, destroyed);
             let end = sink.take(outcome, &shared);
@@ -168,12 +175,27 @@ pin_project! {
     }
 }
 
-/// A registration with a token, and its waker. While the waker is the same, a poll need not look at
-/// the list, which has a lock.
-struct Waiting {
+/// How a child that is suspended learns that it must be dropped. While the waker is the same, a
+/// poll need not look at the token's list, which has a lock.
+enum Waiting {
+    Not,
+    /// For the nursery's cancellation, with [`Shared::hard`].
+    Hard(LeftWaker),
+    /// In a shield, for the end of the nursery's future. Boxed, because it is rare.
+    Shielded(Box<Shielded>),
+}
+
+struct Shielded {
     token: WaitForCancellation,
     waker: Waker,
-    shielded: bool,
+}
+
+impl Waiting {
+    fn end<R: Runtime, E: Send + 'static>(&mut self, shared: &Shared<R, E>) {
+        if let Self::Hard(left) = mem::replace(self, Self::Not) {
+            left.take_back(shared.hard());
+        }
+    }
 }
 
 impl<R, F, S, T, E> TaskChild<R, F, S, T, E>
@@ -193,11 +215,11 @@ where
     ) -> Self {
         Self {
             future: Some(future),
-            carried: Some(carried),
+            carried,
             shields: Shields::default(),
             metadata,
             told: Some((sink, shared)),
-            waiting: None,
+            waiting: Waiting::Not,
         }
     }
 }
@@ -221,7 +243,7 @@ where
             let future = this.future.as_mut();
             let poll = this
                 .shields
-                .around(|| within(this.carried, || poll_contained(future, None, cx)));
+                .around(|| this.carried.within(|| poll_contained(future, None, cx)));
             if let Poll::Ready(result) = poll {
                 outcome = Some(outcome_of(shared, this.metadata, result));
             } else if !wait(this.waiting, shared, this.shields.any(), cx) {
@@ -229,10 +251,10 @@ where
             }
         }
         // The waker goes too: it is this task's own, and may be the last to keep the task.
-        *this.waiting = None;
+        this.waiting.end(shared);
         let outcome = outcome.unwrap_or_else(|| {
             let future = this.future.as_mut();
-            let destroyed = within(this.carried, || destroy_contained(future, None));
+            let destroyed = this.carried.within(|| destroy_contained(future, None));
             unfinished(shared, this.metadata, destroyed)
         });
         discard(this.carried.take());
@@ -244,18 +266,10 @@ where
     }
 }
 
-/// Calls `f` with the child's context current.
-fn within<T>(carried: &mut Option<Carried>, f: impl FnOnce() -> T) -> T {
-    match carried {
-        Some(carried) => carried.within(f),
-        None => f(),
-    }
-}
-
 /// Makes sure that the child is polled again when it must be dropped. `true` if it must be dropped
 /// already.
 fn wait<R, E>(
-    waiting: &mut Option<Waiting>,
+    waiting: &mut Waiting,
     shared: &Shared<R, E>,
     in_shield: bool,
     cx: &mut Context<'_>,
@@ -278,7 +292,7 @@ where
 /// Waits for the nursery's cancellation, or, in a shield, for the end of the nursery's future. `true`
 /// if that is over.
 fn wait_for<R, E>(
-    waiting: &mut Option<Waiting>,
+    waiting: &mut Waiting,
     shared: &Shared<R, E>,
     shielded: bool,
     cx: &mut Context<'_>,
@@ -287,26 +301,49 @@ where
     R: Runtime,
     E: Send + 'static,
 {
-    if let Some(waiting) = waiting {
-        if waiting.shielded == shielded {
-            if waiting.waker.will_wake(cx.waker()) && !shared.is_to_be_dropped(shielded) {
+    if shielded {
+        return wait_in_shield(waiting, shared, cx);
+    }
+    let before = match mem::replace(waiting, Waiting::Not) {
+        Waiting::Hard(left) => {
+            if left.is(cx.waker()) && !shared.drops_all() {
+                *waiting = Waiting::Hard(left);
                 return false;
             }
-            waiting.waker.clone_from(cx.waker());
-            return Pin::new(&mut waiting.token).poll(cx).is_ready();
+            Some(left)
         }
-    }
-    let token = if shielded {
-        shared.kill_token()
-    } else {
-        shared.hard().clone()
+        Waiting::Not | Waiting::Shielded(_) => None,
     };
-    let fresh = waiting.insert(Waiting {
-        token: token.cancelled(),
+    match LeftWaker::leave(before, shared.hard(), cx.waker()) {
+        Some(left) => {
+            *waiting = Waiting::Hard(left);
+            false
+        }
+        None => true,
+    }
+}
+
+#[cold]
+fn wait_in_shield<R, E>(waiting: &mut Waiting, shared: &Shared<R, E>, cx: &mut Context<'_>) -> bool
+where
+    R: Runtime,
+    E: Send + 'static,
+{
+    if let Waiting::Shielded(known) = waiting {
+        if known.waker.will_wake(cx.waker()) && !shared.is_to_be_dropped(true) {
+            return false;
+        }
+        known.waker.clone_from(cx.waker());
+        return Pin::new(&mut known.token).poll(cx).is_ready();
+    }
+    waiting.end(shared);
+    let mut fresh = Box::new(Shielded {
+        token: shared.kill_token().cancelled(),
         waker: cx.waker().clone(),
-        shielded,
     });
-    Pin::new(&mut fresh.token).poll(cx).is_ready()
+    let ready = Pin::new(&mut fresh.token).poll(cx).is_ready();
+    *waiting = Waiting::Shielded(fresh);
+    ready
 }
 
 // ---------------------------------------------------------------------------

@@ -113,59 +113,71 @@ impl<F> fmt::Debug for Shield<F> {
 
 /// How many shields a child or a body is in: counted from its first shield on. While it is
 /// polled, the count is with the thread.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Shields(Option<Count>);
 
-type Count = Option<Arc<AtomicUsize>>;
+type Count = Arc<AtomicUsize>;
 
-impl Default for Shields {
-    fn default() -> Self {
-        Self(Some(None))
-    }
+/// The shields of the child or body that the thread polls.
+struct Here {
+    polls: bool,
+    shields: Shields,
 }
 
 thread_local! {
-    /// The shields of the child or body that is being polled; without a count if none is.
-    static HERE: RefCell<Shields> = const { RefCell::new(Shields(None)) };
+    static HERE: RefCell<Here> = const {
+        RefCell::new(Here { polls: false, shields: Shields(None) })
+    };
 }
 
 impl Shields {
+    #[inline]
     pub(crate) fn any(&self) -> bool {
-        let count = self.0.as_ref().and_then(Option::as_ref);
         // Relaxed: shields change it only in polls of the same future.
+        let count = self.0.as_ref();
         count.is_some_and(|count| count.load(Ordering::Relaxed) > 0)
     }
 
     /// Calls `f`, which polls the child that these belong to.
     pub(crate) fn around<T>(&mut self, f: impl FnOnce() -> T) -> T {
+        // Fails while the thread's locals are being destroyed.
+        let polled = self.exchange(true);
         let _frame = Frame {
-            lent: self.exchange().then_some(self),
+            lent: polled.is_some().then_some(self),
+            polled: polled.unwrap_or(false),
         };
         f()
     }
 
-    /// Exchanges these with the thread's; does nothing while the thread's locals are being
-    /// destroyed.
-    fn exchange(&mut self) -> bool {
-        let exchange = HERE.try_with(|here| mem::swap(self, &mut here.borrow_mut()));
-        exchange.is_ok()
+    /// Exchanges these with the thread's. Returns whether that polled a child, unless the thread's
+    /// locals are being destroyed: then it does nothing.
+    fn exchange(&mut self, polls: bool) -> Option<bool> {
+        let exchange = HERE.try_with(|here| {
+            let mut here = here.borrow_mut();
+            mem::swap(self, &mut here.shields);
+            mem::replace(&mut here.polls, polls)
+        });
+        exchange.ok()
     }
 }
 
 /// Is the child that is being polled in a shield?
 pub(crate) fn is_shielded() -> bool {
-    HERE.try_with(|here| here.borrow().any()).unwrap_or(false)
+    HERE.try_with(|here| here.borrow().shields.any())
+        .unwrap_or(false)
 }
 
 /// Puts back the earlier value, also when unwinding.
 struct Frame<'a> {
     lent: Option<&'a mut Shields>,
+    /// The thread polled a child before.
+    polled: bool,
 }
 
 impl Drop for Frame<'_> {
     fn drop(&mut self) {
         if let Some(shields) = &mut self.lent {
-            shields.exchange();
+            shields.exchange(self.polled);
         }
     }
 }
@@ -178,9 +190,8 @@ impl Counted {
     fn here() -> Option<Self> {
         let count = HERE.try_with(|here| {
             let mut here = here.borrow_mut();
-            here.0
-                .as_mut()
-                .map(|count| count.get_or_insert_default().clone())
+            let polls = here.polls;
+            polls.then(|| here.shields.0.get_or_insert_default().clone())
         });
         let count = count.ok()??;
         count.fetch_add(1, Ordering::Relaxed);

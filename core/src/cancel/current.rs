@@ -17,7 +17,7 @@ pub fn current() -> CancellationToken {
 /// The token of the work that the calling thread is doing, if it has one.
 #[must_use]
 pub fn try_current() -> Option<CancellationToken> {
-    let looked = Values::with_current(|values| match values.look(&CURRENT) {
+    let looked = Values::with_current(|values| match values.look_at_token(&CURRENT) {
         Ok(token) => (token.cloned(), None),
         Err(NotMade) => (None, Some(values.clone())),
     });
@@ -29,6 +29,7 @@ pub fn try_current() -> Option<CancellationToken> {
 }
 
 /// Is the work that the calling thread is doing cancelled? `false` if it has no token.
+#[inline]
 #[must_use]
 pub fn is_cancelled() -> bool {
     suspect().is_some_and(|token| token.is_cancelled())
@@ -39,6 +40,7 @@ pub fn is_cancelled() -> bool {
 /// # Errors
 ///
 /// As [`CancellationToken::check`]; never if the work has no token.
+#[inline]
 pub fn check() -> Result<(), Cancelled> {
     match suspect() {
         None => Ok(()),
@@ -50,11 +52,13 @@ pub fn check() -> Result<(), Cancelled> {
 ///
 /// A token with a deadline is checked outside of the thread-local's borrow: if the deadline has
 /// passed, the check calls wakers.
-#[inline]
+// Its callers are inlined and this is not: what it returns is one word, and a result that is put
+// together in memory is slow to read there as a whole.
+#[inline(never)]
 fn suspect() -> Option<CancellationToken> {
     Values::with_current(|values| {
         // One that has yet to be made is not cancelled.
-        let token = values.look(&CURRENT).ok()??;
+        let token = values.look_at_token(&CURRENT).ok()??;
         let suspect = token.node.is_marked() || token.node.deadline().is_some();
         suspect.then(|| token.clone())
     })

@@ -49,6 +49,7 @@
 
 mod current;
 mod guard;
+pub(crate) mod left;
 mod node;
 mod reason;
 mod slab;
@@ -61,6 +62,7 @@ mod wait;
 pub(crate) use current::CURRENT;
 pub use current::{check, current, is_cancelled, try_current};
 pub use guard::DropGuard;
+pub use left::LeftWaker;
 pub use reason::{Cancelled, Reason};
 pub use token::CancellationToken;
 pub use wait::{RunUntilCancelled, WaitForCancellation};

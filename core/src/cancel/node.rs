@@ -11,7 +11,7 @@ use std::{
     time::Instant,
 };
 
-use super::{Reason, slab::Slab};
+use super::{Reason, left::Known, slab::Slab};
 use crate::{
     Timer,
     implement::{BoxFuture, wake},
@@ -192,28 +192,30 @@ impl Node {
         wakers.into_iter().for_each(wake);
     }
 
-    /// Registers `waker` for the cancellation. `false` if the node is cancelled already.
-    pub(super) fn register(&self, key: &mut Option<usize>, waker: &Waker) -> bool {
+    /// Registers `waker` for the cancellation, and tells by what the waker is known. `None` if the
+    /// node is cancelled already.
+    pub(super) fn register(&self, key: &mut Option<usize>, waker: &Waker) -> Option<Known> {
         if let Some(key) = *key {
             let mut inner = self.lock();
             if inner.reason.is_some() {
-                return false;
+                return None;
             }
             if let Some(known) = inner.waiters.get_mut(key) {
                 if known.will_wake(waker) {
-                    return true;
+                    return Some(Known::of(waker));
                 }
             }
         }
         // Cloned and dropped outside of the lock, because it is foreign code.
         let waker = waker.clone();
+        let known = Known::of(&waker);
         let mut inner = self.lock();
         if inner.reason.is_some() {
             drop(inner);
-            return false;
+            return None;
         }
         let before = match key.and_then(|key| inner.waiters.get_mut(key)) {
-            Some(known) => Some(std::mem::replace(known, waker)),
+            Some(old) => Some(std::mem::replace(old, waker)),
             None => {
                 *key = Some(inner.waiters.insert(waker));
                 None
@@ -221,7 +223,7 @@ impl Node {
         };
         drop(inner);
         drop(before);
-        true
+        Some(known)
     }
 
     pub(super) fn unregister(&self, key: usize) {

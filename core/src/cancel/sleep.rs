@@ -43,9 +43,10 @@ pub(super) fn sleep(token: &CancellationToken, duration: Duration) -> Result<(),
     let end = time().checked_add(duration);
     let alarm = Arc::new(Alarm::default());
     let mut registration = Registration { token, key: None };
-    if !token
+    if token
         .node
         .register(&mut registration.key, &Waker::from(alarm.clone()))
+        .is_none()
     {
         return Err(token.error());
     }

@@ -255,7 +255,7 @@ impl CancellationToken {
     #[must_use]
     pub fn attach(&self, values: Values) -> Values {
         // One that has yet to be made is another one.
-        let current = values.look(&CURRENT).ok().flatten();
+        let current = values.look_at_token(&CURRENT).ok().flatten();
         if current.is_some_and(|current| current.is_same(self)) {
             return values;
         }

@@ -39,7 +39,8 @@ impl Future for WaitForCancellation {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Cancelled> {
         let this = &mut *self;
-        if this.token.is_cancelled() || !this.token.node.register(&mut this.key, cx.waker()) {
+        let node = &this.token.node;
+        if node.is_cancelled() || node.register(&mut this.key, cx.waker()).is_none() {
             return Poll::Ready(this.token.error());
         }
         if let Some(deadline) = this.token.node.deadline() {

@@ -20,6 +20,7 @@
 //! | [`Extensions`] | capabilities that other crates add to every runtime, such as sockets |
 //! | [`Enclosing`] | scopes that are not over before the work in them is |
 //! | [`are_unshared`], [`is_unshared`] | using one piece of work's values and token for the next one |
+//! | [`LeftWaker`] | waiting for a cancellation, in futures that are to be small |
 //! | [`recoverable`] | layers, whose `try_offload` gives the user's closure back |
 
 mod contain;
@@ -38,7 +39,7 @@ mod wait;
 
 use std::{future::Future, pin::Pin};
 
-pub use crate::{abort::Abort, park_hooks::Parking};
+pub use crate::{abort::Abort, cancel::left::LeftWaker, park_hooks::Parking};
 pub use contain::{
     Contain, OnDropPanic, Outcome, Rethrow, destroy_contained, discard, poll_contained,
 };

@@ -21,11 +21,17 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    pub(super) fn new(token: Option<CancellationToken>, entry: Enclosed) -> Self {
+    pub(super) fn new(entry: Enclosed) -> Self {
         Self {
-            token: token.map_or_else(OnceLock::new, OnceLock::from),
+            token: OnceLock::new(),
             entry,
         }
+    }
+
+    /// Sets the token that the entry was made with.
+    // Not in `new`: a cell that is made of a token is slow to move.
+    pub(super) fn set(&self, token: CancellationToken) {
+        let _ = self.token.set(token);
     }
 }
 

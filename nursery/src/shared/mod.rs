@@ -137,37 +137,47 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     ) -> (Arc<Self>, Values) {
         let around = enclosing();
         let hold = around.clone().and_then(|around| around.hold());
+        let before = Values::current();
+        let line = (limit < usize::MAX).then(|| Box::new(Line::new(limit)));
         let keep = settings.keep;
+        // Taken out by reference: captured as a whole, all of it would be copied on the way.
+        let mut parts = Some((settings, around.filter(|_| hold.is_some()), hold, line));
         let mut values = Values::default();
-        let open = |me: &Weak<Self>| Self {
-            runtime: runtime.clone(),
-            process: Process::this(),
-            asked: {
-                let entry;
-                (values, entry) = enclose_late(Values::current(), me.clone(), token.clone());
-                Asked::new(token, entry)
-            },
-            hard: OnceLock::new(),
-            settings,
-            around: around.filter(|_| hold.is_some()),
-            abandoned: AtomicBool::new(false),
-            members: Members::new(),
-            state: Mutex::new(State {
-                has_body: true,
-                holds: 0,
-                hold,
-                left: false,
-                cancelling: false,
-                line: (limit < usize::MAX).then(|| Box::new(Line::new(limit))),
-                closures: Closures::new(),
-                ledger: None,
-                keep,
-                host: None,
-                over: None,
-                kill: None,
-            }),
+        let open = |me: &Weak<Self>| {
+            let runtime = runtime.clone();
+            let entry;
+            (values, entry) = enclose_late(before, me.clone(), token.clone());
+            let asked = Asked::new(entry);
+            let (settings, around, hold, line) = parts.take().expect("called once");
+            Self {
+                runtime,
+                process: Process::this(),
+                asked,
+                hard: OnceLock::new(),
+                settings,
+                around,
+                abandoned: AtomicBool::new(false),
+                members: Members::new(),
+                state: Mutex::new(State {
+                    has_body: true,
+                    holds: 0,
+                    hold,
+                    left: false,
+                    cancelling: false,
+                    line,
+                    closures: Closures::new(),
+                    ledger: None,
+                    keep,
+                    host: None,
+                    over: None,
+                    kill: None,
+                }),
+            }
         };
         let shared = Arc::new_cyclic(open);
+        if let Some(token) = token {
+            shared.asked.set(token);
+        }
         if limit < usize::MAX {
             shared.members.guard();
         }
