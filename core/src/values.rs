@@ -307,10 +307,15 @@ impl Values {
     /// [`with_both`](Self::with_both), where the second value, if it is not there, is made of the
     /// first one when it is asked for; or its default, if it cannot be made. [`Key::get`] does not
     /// ask for it.
+    // Parameters of their own, which go through registers: in pairs they would go through memory,
+    // to be read there as a whole just after they were written in parts.
+    #[inline]
     pub(crate) fn with_late<A, B>(
         self,
-        (first, a): (&'static Key<A>, A),
-        (key, b): (&'static Key<B>, Option<B>),
+        first: &'static Key<A>,
+        a: A,
+        key: &'static Key<B>,
+        b: Option<B>,
         make: fn(&A) -> Option<B>,
     ) -> (Self, LateEntry<A, B>)
     where
@@ -452,6 +457,14 @@ impl Older {
     /// code.
     #[inline]
     fn of(values: Values, keys: [usize; 2]) -> Self {
+        if values.is_empty() {
+            return Self::default();
+        }
+        Self::of_some(values, keys)
+    }
+
+    #[inline(never)]
+    fn of_some(values: Values, keys: [usize; 2]) -> Self {
         let mut newest = values.newest;
         while newest.as_ref().is_some_and(|node| node.is_replaced(&keys)) {
             newest = newest.and_then(|node| node.older.newest.clone());
@@ -756,7 +769,7 @@ mod tests {
         let make = |n: &u32| Some(n + 1);
         let (values, late) = Values::default()
             .with(&B, 0)
-            .with_late((&A, 1), (&OTHER, None), make);
+            .with_late(&A, 1, &OTHER, None, make);
         let mut newer = values.clone();
         for n in 0..2 * Older::SHORT {
             newer = newer.with(&B, n).with(&THIRD, n);

@@ -636,3 +636,24 @@ pub(crate) fn refuse<R, W, S, T, E>(
         End::Done | End::Deferred => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::Ready;
+
+    use fourway_core::AnyRuntime;
+
+    use super::{NoSink, TaskChild};
+
+    /// With a small future, a child in the runtime's task has to stay below 128 bytes.
+    #[test]
+    fn a_child_is_small_enough_to_be_moved_without_memcpy() {
+        type Child<F> = TaskChild<AnyRuntime, F, NoSink, (), ()>;
+        let size = size_of::<Child<Ready<Result<(), ()>>>>();
+        // The runtime's own part: which runtime it is, the stage of the task, its number.
+        let beside = 32;
+        // A span, if children have one.
+        let span = if cfg!(feature = "tracing") { 40 } else { 0 };
+        assert!(size + beside <= 128 + span, "{size} bytes");
+    }
+}

@@ -34,6 +34,8 @@ impl Spawner for Tokio {
         Task::new(self.accepting().spawn(future), metadata)
     }
 
+    // Inlined, so that a future goes from its parts to its place, and not through a copy of them.
+    #[inline]
     fn spawn_detached_with<F>(&self, metadata: Metadata, future: F)
     where
         F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,

@@ -10,7 +10,7 @@ use std::{
     task::{Context, Poll, Wake, Waker},
 };
 
-use super::{CancellationToken, Reason, check, current, is_cancelled};
+use super::{CancellationToken, Reason, check, current, is_cancelled, left::LeftWaker};
 use crate::values::Values;
 
 #[derive(Default)]
@@ -192,4 +192,24 @@ fn a_future_is_not_polled_under_a_cancelled_token_and_wins_at_a_tie() {
     let never =
         token.run_until_cancelled(std::future::poll_fn(|_| -> Poll<()> { panic!("polled") }));
     assert!(matches!(pin!(never).poll(&mut cx), Poll::Ready(Err(_))));
+}
+
+#[test]
+fn a_waker_that_is_left_is_woken_replaced_and_taken_back() {
+    let token = CancellationToken::new();
+    let wakes = [(); 2].map(|()| Arc::new(Wakes::default()));
+    let wakers = wakes.each_ref().map(|wakes| Waker::from(wakes.clone()));
+    let left = LeftWaker::leave(None, &token, &wakers[0]).unwrap();
+    assert!(left.is(&wakers[0]) && !left.is(&wakers[1]));
+    let left = LeftWaker::leave(Some(left), &token, &wakers[1]).unwrap();
+    assert!(left.is(&wakers[1]) && !left.is(&wakers[0]));
+    assert_eq!(token.node.counts(), (0, 1));
+    left.take_back(&token);
+    assert_eq!(token.node.counts(), (0, 0));
+
+    let left = LeftWaker::leave(None, &token, &wakers[1]).unwrap();
+    token.cancel();
+    let counts = wakes.map(|wakes| wakes.0.load(Ordering::SeqCst));
+    assert_eq!(counts, [0, 1]);
+    assert!(LeftWaker::leave(Some(left), &token, &wakers[0]).is_none());
 }

@@ -112,7 +112,7 @@ pub fn enclose_late(
             None
         }
     };
-    let (values, entry) = values.with_late((&ENCLOSING, scope), (&cancel::CURRENT, token), make);
+    let (values, entry) = values.with_late(&ENCLOSING, scope, &cancel::CURRENT, token, make);
     (values, Enclosed(entry))
 }
 

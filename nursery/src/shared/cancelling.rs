@@ -1,7 +1,5 @@
 //! Cancelling: asking the body and the children to end, and dropping them.
 
-use std::sync::atomic::Ordering;
-
 use fourway_core::{
     Runtime, Task,
     cancel::{CancellationToken, Reason},
@@ -9,6 +7,7 @@ use fourway_core::{
 };
 
 use super::Shared;
+use crate::sync::atomic::Ordering;
 
 impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     /// Asks the body and the children to end, and has them dropped if there is no grace.
@@ -18,7 +17,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
             return;
         }
         if !self.is_asked() {
-            self.lock().ledger().by_itself = true;
+            self.ledger(&mut self.lock()).by_itself = true;
         }
         self.token().cancel_with(reason.clone());
         self.stop_starting();

@@ -12,7 +12,7 @@ use fourway_core::{
 };
 
 use super::{Shared, State, line::InLine};
-use crate::{error::Failure, ledger::Ledger};
+use crate::{error::Failure, ledger::Ledger, sync::atomic::Ordering};
 
 /// How a child, or the body, ended.
 pub(crate) enum End<E> {
@@ -52,7 +52,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
             End::Done | End::Deferred => {}
             // First the siblings, then this child's place: no other is started in between.
             End::Failed(failure) => self.failed(failure),
-            End::Cancelled => self.lock().ledger().cancelled += 1,
+            End::Cancelled => self.ledger(&mut self.lock()).cancelled += 1,
         }
         match stake {
             Stake::Place => {}
@@ -67,7 +67,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
         }
         let left = self.members.leave();
         if left.last {
-            let last = self.lock().last();
+            let last = self.last(&mut self.lock());
             last.tell();
         } else if left.guarded {
             self.pass_on();
@@ -78,7 +78,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     pub(super) fn leave_with(&self, forget: impl FnOnce(&mut State<R, E>)) {
         let mut state = self.lock();
         forget(&mut state);
-        let last = self.members.leave().last.then(|| state.last());
+        let last = self.members.leave().last.then(|| self.last(&mut state));
         drop(state);
         if let Some(last) = last {
             last.tell();
@@ -96,7 +96,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
         let mut state = self.lock();
         state.left = true;
         let host = state.host.take();
-        let last = self.members.is_over().then(|| state.last());
+        let last = self.members.is_over().then(|| self.last(&mut state));
         drop(state);
         drop(host);
         let Some(mut last) = last else {
@@ -113,6 +113,17 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
 
     /// The end, once all have left.
     pub(crate) fn try_over(&self) -> Option<Over<E>> {
+        if !self.members.is_over() {
+            return None;
+        }
+        // Relaxed: see `ledger`. What holds the nursery around must be taken under the lock.
+        if !self.noted.load(Ordering::Relaxed) && self.around.is_none() {
+            self.given.store(true, Ordering::Relaxed);
+            return Some(Over {
+                ledger: None,
+                hold: None,
+            });
+        }
         // The last member may be about to look for a waker, and need not.
         let (over, host) = self.members.is_over().then(|| self.lock().over())?;
         drop(host);
@@ -127,7 +138,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
         let mut last = None;
         if body {
             state.has_body = false;
-            last = self.members.leave().last.then(|| state.last());
+            last = self.members.leave().last.then(|| self.last(&mut state));
         }
         let poll = if self.members.is_over() {
             let (over, host) = state.over();
@@ -183,36 +194,38 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     }
 }
 
-impl<R: Runtime, E> State<R, E> {
+impl<R: Runtime, E> Shared<R, E> {
     /// The waiters to tell. The last member calls this, when all have left.
-    fn last(&mut self) -> Last<E> {
+    fn last(&self, state: &mut State<R, E>) -> Last<E> {
         Last {
-            host: self.host.take(),
+            host: state.host.take(),
             // Not kept until the verdict is read: the future that reads it may have been forgotten.
-            hold: self.hold.take(),
-            others: self.others(),
+            hold: state.hold.take(),
+            others: self.others(state),
         }
     }
 
-    fn others(&mut self) -> Option<Box<Others<E>>> {
-        let waits = self.line.as_ref().is_some_and(|line| !line.is_empty());
-        if !waits && !self.left && self.over.is_none() {
+    fn others(&self, state: &mut State<R, E>) -> Option<Box<Others<E>>> {
+        let waits = state.line.as_ref().is_some_and(|line| !line.is_empty());
+        if !waits && !state.left && state.over.is_none() {
             return None;
         }
         // While the future is there, it may still be dropped before it has seen the end: then the
         // outer nursery gets the failures.
-        let failures = match self.left {
-            true => self.ledger().take_failures(),
+        let failures = match state.left {
+            true => self.ledger(state).take_failures(),
             false => Vec::new(),
         };
         Some(Box::new(Others {
-            over: self.over.clone(),
+            over: state.over.clone(),
             // Only callers that wait for a place: children in line are members.
-            line: self.line().take().collect(),
+            line: state.line().take().collect(),
             failures,
         }))
     }
+}
 
+impl<R: Runtime, E> State<R, E> {
     /// The data for the nursery's future, and the waker that is not needed any more.
     fn over(&mut self) -> (Over<E>, Option<Waker>) {
         self.keep = 0;

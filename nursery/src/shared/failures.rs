@@ -33,13 +33,13 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
                 Ok(()) if self.settings.forgives => return,
                 Ok(()) => {
                     let was_cancelled = self.is_asked();
-                    return self.lock().ledger().handed_over(was_cancelled);
+                    return self.ledger(&mut self.lock()).handed_over(was_cancelled);
                 }
                 Err(payload) => failure = Failure::Join(JoinError::panicked(payload)),
             }
         }
         let was_cancelled = self.is_asked();
-        let surplus = self.lock().ledger().record(failure, was_cancelled);
+        let surplus = self.ledger(&mut self.lock()).record(failure, was_cancelled);
         surplus.into_iter().for_each(discard);
     }
 
@@ -47,8 +47,9 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     pub(crate) fn body_failed(&self, failure: Failure<E>) {
         let was_cancelled = self.is_asked();
         let mut state = self.lock();
-        state.ledger().body_failed = true;
-        let surplus = state.ledger().record(failure, was_cancelled);
+        let ledger = self.ledger(&mut state);
+        ledger.body_failed = true;
+        let surplus = ledger.record(failure, was_cancelled);
         drop(state);
         surplus.into_iter().for_each(discard);
         self.cancel(&Reason::SiblingFailed);
@@ -56,7 +57,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
 
     /// Counts a child that was refused because of the cancellation as cancelled.
     pub(crate) fn count_refused(&self) {
-        self.lock().ledger().cancelled += 1;
+        self.ledger(&mut self.lock()).cancelled += 1;
     }
 
     /// Is an error of a child or the body a cancellation? It is if the nursery is being cancelled

@@ -29,7 +29,7 @@ mod members;
 
 use std::{
     fmt,
-    sync::{Arc, OnceLock, Weak, atomic::AtomicBool},
+    sync::{Arc, OnceLock, Weak},
     task::Waker,
     time::Duration,
 };
@@ -45,7 +45,11 @@ use self::{asked::Asked, closures::Closures, line::Line, members::Members};
 use crate::{
     error::Failure,
     ledger::Ledger,
-    sync::{Mutex, MutexGuard, lock},
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+        lock,
+    },
 };
 
 pub(crate) use self::{
@@ -67,6 +71,10 @@ pub(crate) struct Shared<R: Runtime, E> {
     around: Option<Arc<dyn Enclosing>>,
     /// Set once the nursery's future was dropped: shields do not hold any more.
     abandoned: AtomicBool,
+    /// The ledger has an entry, or is about to get one.
+    noted: AtomicBool,
+    /// The verdict was given, without the lock because nothing was noted.
+    given: AtomicBool,
     members: Members,
     state: Mutex<State<R, E>>,
 }
@@ -157,6 +165,8 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
                 settings,
                 around,
                 abandoned: AtomicBool::new(false),
+                noted: AtomicBool::new(false),
+                given: AtomicBool::new(false),
                 members: Members::new(),
                 state: Mutex::new(State {
                     has_body: true,
@@ -195,18 +205,26 @@ impl<R: Runtime, E> Shared<R, E> {
     pub(crate) fn is_inherited(&self) -> bool {
         !self.process.is_this()
     }
+
+    /// For an entry, by the holder of the lock.
+    fn ledger<'a>(&self, state: &'a mut State<R, E>) -> &'a mut Ledger<E> {
+        // Relaxed: a member notes before it leaves, and the nursery's future looks after the last
+        // has left (see `Members::leave`). An entry by others may as well come after the end.
+        self.noted.store(true, Ordering::Relaxed);
+        let keep = match self.given.load(Ordering::Relaxed) {
+            true => 0,
+            false => state.keep,
+        };
+        state
+            .ledger
+            .get_or_insert_with(|| Box::new(Ledger::new(keep)))
+    }
 }
 
 impl<R: Runtime, E> State<R, E> {
     fn line(&mut self) -> &mut Line {
         self.line
             .get_or_insert_with(|| Box::new(Line::new(usize::MAX)))
-    }
-
-    fn ledger(&mut self) -> &mut Ledger<E> {
-        let keep = self.keep;
-        self.ledger
-            .get_or_insert_with(|| Box::new(Ledger::new(keep)))
     }
 }
 
