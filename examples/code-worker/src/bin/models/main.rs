@@ -38,6 +38,10 @@ struct Arguments {
     #[arg(long, value_name = "FOLDER")]
     document: Option<PathBuf>,
 
+    /// Measure only this.
+    #[arg(long, value_name = "PART", conflicts_with = "document")]
+    only: Option<Part>,
+
     /// Do one thing, again and again, and measure nothing: for a profiler, on Tokio, whose threads
     /// do not look for work before they sleep.
     #[arg(long, value_name = "WHAT", requires = "times")]
@@ -48,6 +52,15 @@ struct Arguments {
     times: Option<u32>,
 }
 
+/// A short measurement.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Part {
+    /// Empty code in the model *route*, and its parts.
+    Promise,
+    /// Telling sync from async.
+    Detection,
+}
+
 /// What empty code takes in the model *route*, and its parts.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum Profile {
@@ -55,6 +68,8 @@ enum Profile {
     Evaluation,
     /// A closure on the pool.
     HandOver,
+    /// The engine's own evaluation, in a closure on the pool.
+    ByHand,
     /// A closure in a session, which changes a number.
     Session,
     /// An execution.
@@ -74,6 +89,14 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let rt = runtime();
+    if let Some(part) = arguments.only {
+        let text = match part {
+            Part::Promise => promise(&rt),
+            Part::Detection => detection(),
+        };
+        println!("{text}");
+        return ExitCode::SUCCESS;
+    }
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let mut text = format!("std-thread, {WORKERS} worker threads, {cores} cores; medians.\n\n");
     let (executions, promise) = executions(&rt);
@@ -234,39 +257,49 @@ fn executions(rt: &AnyRuntime) -> (Table, String) {
 fn promise(rt: &AnyRuntime) -> String {
     let connection = worker(rt, Model::Route).connect();
     let mut evaluate = evaluation();
+    let mut by_hand = by_hand(rt);
     // Measured in turn, many times: the speed of the machine varies.
-    let mut rounds: Vec<[Duration; 3]> = (0..101)
+    let rounds: Vec<[Duration; 4]> = (0..101)
         .map(|_| {
             let plain = median(1, 200, &mut evaluate);
             let hand_over = median(1, 200, || hand_over(rt));
             let routed = median(1, 200, || execute(rt, &connection, "main", ""));
-            [plain, hand_over, routed]
+            let by_hand = median(1, 200, &mut by_hand);
+            [plain, hand_over, routed, by_hand]
         })
         .collect();
-    let ratio = |[plain, hand_over, routed]: [Duration; 3]| {
-        routed.as_secs_f64() / (plain + hand_over).as_secs_f64()
+    let ratio = |part: usize, round: [Duration; 4]| {
+        round[part].as_secs_f64() / (round[0] + round[1]).as_secs_f64()
+    };
+    let ratios = |part: usize| {
+        let mut all: Vec<f64> = rounds.iter().map(|round| ratio(part, *round)).collect();
+        all.sort_unstable_by(f64::total_cmp);
+        format!(
+            "{:.2} times the sum of the two in the same round (quartiles {:.2} and {:.2})",
+            all[50], all[25], all[75]
+        )
     };
     let sorted = |part: usize| {
         let mut all: Vec<Duration> = rounds.iter().map(|round| round[part]).collect();
         all.sort_unstable();
         all
     };
-    let [plain, hand_over, routed] = [0, 1, 2].map(sorted);
-    rounds.sort_unstable_by(|a, b| ratio(*a).total_cmp(&ratio(*b)));
-    let at = |part: usize| ratio(rounds[part]);
+    let [plain, hand_over, routed, by_hand] = [0, 1, 2, 3].map(sorted);
+    let fastest = [plain[0], hand_over[0], routed[0], by_hand[0]];
     format!(
-        "The engine's own evaluation of empty code takes {}, a hand-over to the pool and back, \
-         waited for by a thread, {} (at best {}), an execution of empty code in the model *route* \
-         {}: {:.2} times the sum of the two in the same round (quartiles {:.2} and {:.2}); the \
-         fastest of each, {:.2} times.\n",
+        "The engine's own evaluation of empty code takes {} in an engine of its own, a hand-over to the pool and back, \
+         waited for by a thread, {} (at best {}). The same evaluation in such a hand-over, by hand, \
+         takes {}: {}; the fastest of each, {:.2} times. An execution of empty code in the model \
+         *route* takes {}: {}; the fastest of each, {:.2} times.\n",
         time(plain[50]),
         time(hand_over[50]),
         time(hand_over[0]),
+        time(by_hand[50]),
+        ratios(3),
+        ratio(3, fastest),
         time(routed[50]),
-        at(50),
-        at(25),
-        at(75),
-        ratio([plain[0], hand_over[0], routed[0]])
+        ratios(2),
+        ratio(2, fastest),
     )
 }
 
@@ -278,6 +311,7 @@ fn profile(what: Profile, times: u32) {
     match what {
         Profile::Evaluation => again(times, evaluation()),
         Profile::HandOver => again(times, || hand_over(rt)),
+        Profile::ByHand => again(times, by_hand(rt)),
         Profile::Session => {
             let session = Session::new(rt.clone(), Model::Route, 0);
             again(times, || {
@@ -300,6 +334,22 @@ fn evaluation() -> impl FnMut() {
         context.with(|ctx| {
             black_box(ctx.eval::<Value<'_>, _>("").expect("it is right"));
         });
+    }
+}
+
+/// The engine's own evaluation of empty code, on the thread where a hand-over takes it.
+fn by_hand(rt: &AnyRuntime) -> impl FnMut() {
+    let runtime = Runtime::new().expect("memory");
+    let mut engine = Some(Context::full(&runtime).expect("memory"));
+    move || {
+        let context = engine.take().expect("it was put back");
+        let evaluated = rt.offload(move || {
+            context.with(|ctx| {
+                black_box(ctx.eval::<Value<'_>, _>("").expect("it is right"));
+            });
+            context
+        });
+        engine = Some(rt.block_on(evaluated).expect("no panic"));
     }
 }
 
@@ -350,8 +400,32 @@ fn detection() -> String {
             format!("{{ {work} switch (1) {{ case 1: {{ await s }} }} }}"),
         ),
         (
-            "for the parser: `label: { await x }`, 80 bytes",
+            "`label: { await x }`, 80 bytes",
             format!("{{ {work} label: {{ await s }} }}"),
+        ),
+        (
+            "`const { a = await x } = y`, 90 bytes",
+            format!("{{ {work} const {{ a = await s }} = {{}} }}"),
+        ),
+        (
+            "`await` at the end of a line, 70 bytes",
+            format!("{{ {work} await\ns\n}}"),
+        ),
+        (
+            "`await +x`, beside a power, 80 bytes",
+            format!("{{ {work} await +s - s ** 2 }}"),
+        ),
+        (
+            "`await x` behind an arrow and the end of a line, 90 bytes",
+            format!("{{ {work} const f = x => x\nawait s }}"),
+        ),
+        (
+            "for the parser: `await x` in a class, 90 bytes",
+            format!("{{ {work} (class {{ [await s]() {{}} }}) }}"),
+        ),
+        (
+            "for the parser, which compiles it four times: `await (x)` in a class, 90 bytes",
+            format!("{{ {work} (class {{ [await (s)]() {{}} }}) }}"),
         ),
     ];
     for (name, code) in codes {

@@ -17,8 +17,17 @@
 //! both, and neither the sum nor the await expression can be assigned to. The await expression
 //! binds tighter, so it is allowed wherever the sum is, with one exception: it may not be raised to
 //! a power (`await +x ** 2`). So this is async code, too, if it compiles as such. It does if it is
-//! where an expression begins, if the code contains no power, and if the word is not used as a name
-//! elsewhere.
+//! where an expression begins, if no power follows the operand, and if the word is not used as a
+//! name elsewhere.
+//!
+//! If the operand stands on the next line, the script has a statement that ends with a variable
+//! `await`, and another one that begins with the operand. (Within brackets no statement ends, so
+//! there it is an error, as on one line.) This is async code if it compiles as such: if the word is
+//! not used as a name elsewhere, if the operand begins with a name, a number or a text, and if only
+//! calls and members follow, and then the end of the statement. What else may follow can be an error
+//! behind an await expression (`= 1`, `++`, `=> 1`, `** 2`, the colon of a label), or in the whole
+//! statement (`let x = await`, and on the next line `y, z`, which would have no value; `x ?? await`,
+//! and on the next line `y || z`, which needs parentheses).
 //!
 //! The parser decides all other cases: the word as a key of an object, among parameters, or within
 //! braces of unknown meaning; a slash that may or may not divide. Code that does not compile may be

@@ -31,6 +31,10 @@ enum Before {
     Name,
     /// A word after which a slash may be either.
     Keyword,
+    /// `typeof`, `throw`, `of` and the like: an operand follows. (`of` may be a name as well.)
+    Prefix,
+    /// One of `const`, `let`, `var`.
+    Declaration,
     /// `break` or `continue`, which a label may follow.
     Jump,
     Class,
@@ -83,17 +87,29 @@ struct Level {
     arrows: usize,
     body: bool,
     operand: bool,
-    class: bool,
+    late: bool,
+    sum: bool,
+    conditionals: usize,
+    classes: usize,
     // Parentheses around an expression in async code, and around arguments in a script.
     group: bool,
     // `++` or `--` stands before it.
     twice: bool,
-    case: bool,
-    // In an object: after the colon, not in a key.
+    // A pattern behind `const` or the like.
+    declared: bool,
+    // In an object: after the colon or the equals sign, not in a key.
     value: bool,
     // It contains an `Either`. (The parentheses may turn out to be parameters, where `await` is not
     // allowed.)
     either: bool,
+}
+
+/// The place of the next token.
+#[derive(Clone, Copy)]
+struct Ahead {
+    at: usize,
+    /// A line ends before it.
+    line_ended: bool,
 }
 
 pub(super) struct Reader<'a> {
@@ -107,17 +123,22 @@ pub(super) struct Reader<'a> {
     body: bool,
     // After `function`, until the parentheses.
     function: bool,
-    // After `class`, until the braces.
-    class: bool,
-    // After `case` or `default` in a block, until its colon; not if that is in doubt.
-    case: bool,
+    // How many classes wait for their braces: more than one in `class extends class {} {}`.
+    classes: usize,
+    // How many `?` at this level wait for their colon. Any other colon between statements is behind
+    // a label or a `case`.
+    conditionals: usize,
     // Between the token before and this one.
     line_ended: bool,
     // At this level, the current token belongs to the operand of an `await`: `(x)[y].z`.
     operand: bool,
+    // That operand stands on the line after its `await`: in a script it begins a statement.
+    late: bool,
+    // At this level, the current token may belong to the operand of an `await` and a sign.
+    sum: bool,
     // `either` of the level that was just closed.
     closed_either: bool,
-    // There is a `**`.
+    // Such an operand is raised to a power.
     power: bool,
 }
 
@@ -131,10 +152,12 @@ impl<'a> Reader<'a> {
             arrows: 0,
             body: false,
             function: false,
-            class: false,
-            case: false,
+            classes: 0,
+            conditionals: 0,
             line_ended: false,
             operand: false,
+            late: false,
+            sum: false,
             closed_either: false,
             power: false,
         }
@@ -145,7 +168,7 @@ impl<'a> Reader<'a> {
         self.levels.len()
     }
 
-    /// Was there a `**`?
+    /// Was the operand of an `await` and a sign raised to a power, perhaps?
     pub(super) fn has_power(&self) -> bool {
         self.power
     }
@@ -170,8 +193,15 @@ impl<'a> Reader<'a> {
         }
         if self.operand && self.ends_operand(first)? {
             self.operand = false;
+            self.late = false;
+        }
+        if self.sum && self.ends_sum(first) {
+            self.sum = false;
         }
         let line_ended = std::mem::take(&mut self.line_ended);
+        if line_ended && self.arrows > 0 && self.begins_statement(first) {
+            self.arrows = 0;
+        }
         // A statement may end with the line, and the arrow with it.
         self.body &= !line_ended || self.before == Before::Arrow;
         match first {
@@ -189,23 +219,11 @@ impl<'a> Reader<'a> {
             b'.' | b'?' | b'=' | b'+' | b'-' | b';' | b',' => self.sign(first)?,
             b'<' if self.code[self.at..].starts_with(b"<!--") => return None,
             b'*' => {
-                // Of `function*`, perhaps.
-                self.power |= self.peek(1) == b'*';
+                self.power |= self.sum;
                 self.at += 1;
                 self.before = Before::Sign;
             }
-            b':' => {
-                self.at += 1;
-                self.function = false;
-                // Perhaps of a conditional before the arrow.
-                self.body = false;
-                self.is_value(true);
-                // A statement begins after `case x:`.
-                self.before = match std::mem::take(&mut self.case) {
-                    true => Before::Semicolon,
-                    false => Before::Colon,
-                };
-            }
+            b':' => self.colon(),
             b'!' | b'%' | b'&' | b'<' | b'>' | b'^' | b'|' | b'~' => {
                 self.at += 1;
                 self.function = false;
@@ -215,6 +233,31 @@ impl<'a> Reader<'a> {
             _ => return None,
         }
         Some(Some(Found::Nothing))
+    }
+
+    fn colon(&mut self) {
+        self.at += 1;
+        self.function = false;
+        // Perhaps of a conditional before the arrow.
+        self.body = false;
+        let is_statement = self.is_among_statements();
+        self.before = if self.conditionals > 0 {
+            self.conditionals -= 1;
+            Before::Colon
+        } else if is_statement {
+            // Behind a label or a `case`, a statement begins.
+            self.arrows = 0;
+            Before::Semicolon
+        } else {
+            Before::Colon
+        };
+        self.is_value(true);
+    }
+
+    /// Are there statements at this level?
+    fn is_among_statements(&self) -> bool {
+        let bracket = self.levels.last().map(|level| level.bracket);
+        matches!(bracket, None | Some(Bracket::Block | Bracket::Function))
     }
 
     fn sign(&mut self, first: u8) -> Option<()> {
@@ -227,7 +270,6 @@ impl<'a> Reader<'a> {
                 }
                 self.arrows += 1;
                 self.body = true;
-                self.case = false;
                 (2, Before::Arrow)
             }
             (b'.', b'.') => {
@@ -242,13 +284,17 @@ impl<'a> Reader<'a> {
             (b'?', b'.') if !self.peek(2).is_ascii_digit() => (2, Before::Dot),
             (b'-', b'-') if self.peek(2) == b'>' => return None,
             (b'+', b'+') | (b'-', b'-') => (2, Before::Twice),
+            (b'?', b'?') => (2, Before::Sign),
             (b'?', _) => {
-                // The next colon may be that of a conditional.
-                self.case = false;
+                self.conditionals += 1;
+                (1, Before::Sign)
+            }
+            (b'=', _) => {
+                // In a pattern, a default follows.
+                self.is_value(true);
                 (1, Before::Sign)
             }
             (b';', _) => {
-                self.case = false;
                 self.arrows = 0;
                 self.body = false;
                 (1, Before::Semicolon)
@@ -276,7 +322,7 @@ impl<'a> Reader<'a> {
     fn open(&mut self, first: u8, line_ended: bool) {
         let outer = self.levels.last().map(|level| level.bracket);
         let in_value = self.levels.last().is_some_and(|level| level.value);
-        let is_statement = matches!(outer, None | Some(Bracket::Block | Bracket::Function));
+        let is_statement = self.is_among_statements();
         let bracket = match (first, self.before) {
             (b'(', _) if self.function => Bracket::Round(Round::Parameters),
             (b'(', Before::Head | Before::For | Before::Block) => Bracket::Round(Round::Head),
@@ -294,20 +340,34 @@ impl<'a> Reader<'a> {
                 Bracket::Function
             }
             // Where an operand must follow.
-            (_, Before::Sign) if !self.class => Bracket::Object,
+            (_, Before::Sign) if self.classes == 0 => Bracket::Object,
+            // (Not a block behind the variable `let` or `of`.)
+            (_, Before::Prefix | Before::Declaration) if !line_ended && self.classes == 0 => {
+                Bracket::Object
+            }
             (_, Before::Colon) if outer == Some(Bracket::Object) => Bracket::Object,
             // A method. (On the next line it may be a block behind a call.)
             (_, Before::Close(Round::Plain))
-                if outer == Some(Bracket::Braces) && !line_ended && !self.class =>
+                if outer == Some(Bracket::Braces) && !line_ended && self.classes == 0 =>
             {
                 Bracket::Function
             }
             (_, Before::Start | Before::Semicolon | Before::OpenBrace) if is_statement => {
                 Bracket::Block
             }
+            // Nothing else can follow a statement.
+            (_, Before::CloseBrace) if is_statement && self.classes == 0 => Bracket::Block,
+            (_, Before::Operand | Before::Name | Before::Close(Round::Plain) | Before::Twice)
+                if is_statement && line_ended && self.classes == 0 =>
+            {
+                Bracket::Block
+            }
             _ => Bracket::Braces,
         };
-        self.class &= first != b'{';
+        // (The braces of `extends {}` and `extends await {}` are not the body.)
+        if bracket == Bracket::Braces && !matches!(self.before, Before::Extends | Before::Keyword) {
+            self.classes = self.classes.saturating_sub(1);
+        }
         self.push(bracket);
         self.at += 1;
         self.before = match first {
@@ -320,18 +380,23 @@ impl<'a> Reader<'a> {
         let arrows = std::mem::take(&mut self.arrows);
         let body = std::mem::take(&mut self.body);
         let operand = std::mem::take(&mut self.operand);
-        let class = std::mem::take(&mut self.class);
-        let case = std::mem::take(&mut self.case);
+        let classes = std::mem::take(&mut self.classes);
+        let late = std::mem::take(&mut self.late);
+        let sum = std::mem::take(&mut self.sum);
+        let conditionals = std::mem::take(&mut self.conditionals);
         self.function = false;
         self.levels.push(Level {
             bracket,
             arrows,
             body,
             operand,
-            class,
+            late,
+            sum,
+            conditionals,
+            classes,
             twice: self.before == Before::Twice,
             group: operand && self.before == Before::Keyword,
-            case,
+            declared: self.before == Before::Declaration,
             value: false,
             either: false,
         });
@@ -345,10 +410,13 @@ impl<'a> Reader<'a> {
         }
         self.arrows = level.arrows;
         self.body = level.body;
-        self.class = level.class;
-        self.case = level.case;
+        self.classes = level.classes;
+        self.late = level.late;
+        self.sum = level.sum;
+        self.conditionals = level.conditionals;
         // A bracketed expression may be assigned to as well: `(await (x).y) = 1`.
         let may_be_assigned = level.either
+            && !level.declared
             && matches!(
                 level.bracket,
                 Bracket::Round(Round::Plain) | Bracket::Square | Bracket::Object
@@ -375,16 +443,11 @@ impl<'a> Reader<'a> {
     /// Skips a comment, if there is one.
     fn comment(&mut self) -> Option<bool> {
         match self.peek(1) {
-            b'/' => {
-                let rest = &self.code[self.at..];
-                let end = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
-                self.at += end.unwrap_or(rest.len());
-            }
+            b'/' => self.at += line_comment(&self.code[self.at..]),
             b'*' => {
-                let rest = &self.code[self.at + 2..];
-                let end = rest.windows(2).position(|pair| pair == b"*/")?;
-                self.line_ended |= rest[..end].contains(&b'\n') || rest[..end].contains(&b'\r');
-                self.at += end + 4;
+                let (length, ends_line) = comment(&self.code[self.at..])?;
+                self.line_ended |= ends_line;
+                self.at += length;
             }
             _ => return Some(false),
         }
@@ -395,6 +458,9 @@ impl<'a> Reader<'a> {
     /// to.
     fn ends_operand(&self, first: u8) -> Option<bool> {
         let (second, third) = (self.peek(1), self.peek(2));
+        if self.late {
+            return self.ends_late_operand(first);
+        }
         match (first, second) {
             (b'(' | b'[' | b'`', _) => Some(false),
             (b'?', b'.') if !third.is_ascii_digit() => Some(false),
@@ -415,6 +481,64 @@ impl<'a> Reader<'a> {
                 (second != b'=' && second != first).then_some(true)
             }
             _ => None,
+        }
+    }
+
+    /// The same for an operand that begins a statement in a script. Behind it, a comma or `||` may
+    /// be allowed only there: `let x = await\ny, z` and `x ?? await\ny || z`.
+    fn ends_late_operand(&self, first: u8) -> Option<bool> {
+        let second = self.peek(1);
+        match first {
+            // The first token of it.
+            _ if self.before == Before::Keyword => Some(false),
+            b'(' | b'[' | b'`' => Some(false),
+            b'.' if second != b'.' && !second.is_ascii_digit() => Some(false),
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'$' if self.before == Before::Dot => Some(false),
+            b';' | b'}' => Some(true),
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'$' | b'0'..=b'9' | b'"' | b'\'' => {
+                let goes_on = matches!(self.name(self.at), b"of" | b"in" | b"instanceof");
+                (self.line_ended && !goes_on).then_some(true)
+            }
+            _ => None,
+        }
+    }
+
+    /// Does a statement begin with this token, for certain, which is the first one of its line? It
+    /// does between statements if the token cannot go on behind the operand before it.
+    fn begins_statement(&self, first: u8) -> bool {
+        let may_begin = match first {
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'$' => {
+                !matches!(self.name(self.at), b"of" | b"in" | b"instanceof")
+            }
+            b'0'..=b'9' | b'"' | b'\'' | b'{' => true,
+            _ => false,
+        };
+        may_begin && self.is_behind_operand() && self.is_among_statements()
+    }
+
+    fn is_behind_operand(&self) -> bool {
+        matches!(
+            self.before,
+            Before::Operand | Before::Name | Before::Close(Round::Plain) | Before::CloseBrace
+        )
+    }
+
+    /// Does the operand of an `await` and a sign end before this token, for certain? (Between its
+    /// other tokens there is no sign but those before it, `**`, dots, and `++` and `--`.)
+    fn ends_sum(&self, first: u8) -> bool {
+        let second = self.peek(1);
+        let is_behind_operand = self.is_behind_operand();
+        match first {
+            b';' | b',' | b':' => true,
+            b'*' => is_behind_operand && second != b'*',
+            b'+' | b'-' => is_behind_operand && second != first,
+            b'?' => is_behind_operand && second != b'.',
+            b'/' | b'%' | b'&' | b'|' | b'^' | b'<' | b'>' | b'=' => is_behind_operand,
+            // A statement of its own.
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'$' | b'0'..=b'9' | b'"' | b'\'' => {
+                is_behind_operand && self.line_ended
+            }
+            _ => false,
         }
     }
 
@@ -519,21 +643,9 @@ impl<'a> Reader<'a> {
             _ if self.before == Before::Dot => Before::Name,
             // A label, after which a slash on the next line begins a regular expression.
             _ if self.before == Before::Jump && !line_ended => Before::Keyword,
-            b"break" | b"continue" => Before::Jump,
-            b"class" => Before::Class,
-            b"extends" => Before::Extends,
             // Of `for await (`.
             _ if is_await && self.before == Before::For => Before::For,
-            b"for" => Before::For,
-            b"else" | b"do" | b"try" | b"finally" | b"catch" => Before::Block,
-            b"if" | b"while" | b"switch" | b"with" => Before::Head,
-            b"async" | b"await" | b"case" | b"const" | b"debugger" | b"default" | b"delete"
-            | b"export" | b"false" | b"function" | b"get" | b"import" | b"in" | b"instanceof"
-            | b"let" | b"new" | b"null" | b"of" | b"return" | b"set" | b"static" | b"super"
-            | b"this" | b"throw" | b"true" | b"typeof" | b"var" | b"void" | b"yield" => {
-                Before::Keyword
-            }
-            _ => Before::Name,
+            _ => after(word),
         };
         let was = std::mem::replace(&mut self.before, before);
         self.at += length;
@@ -547,10 +659,7 @@ impl<'a> Reader<'a> {
                 false => Found::Nothing,
             });
         }
-        self.class |= before == Before::Class;
-        let is_case = matches!(&self.code[self.at - length..self.at], b"case" | b"default");
-        let in_block = |level: &Level| level.bracket == Bracket::Block;
-        self.case |= is_case && self.levels.last().is_some_and(in_block);
+        self.classes += usize::from(before == Before::Class);
         // A function may have a name before its parentheses.
         self.function = is_function || (self.function && !is_await);
         self.body &= !matches!(&self.code[self.at - length..self.at], b"of" | b"in");
@@ -560,32 +669,56 @@ impl<'a> Reader<'a> {
         if self.body || self.levels.iter().any(|level| level.body) {
             return Some(Found::Nested);
         }
-        let is_clear = self.arrows == 0
-            && self.levels.iter().all(|level| {
-                let may_be = match level.bracket {
-                    Bracket::Braces | Bracket::Round(Round::Parameters) => false,
-                    Bracket::Object => level.value,
-                    _ => true,
-                };
-                level.arrows == 0 && may_be
-            });
-        Some(match is_clear {
-            true if self.has_operand(was) => Found::Operator,
-            true if begins_expression(was) => match self.peek(self.spaces()) {
+        if self.arrows > 0 || !self.levels_are_clear() {
+            return Some(Found::Word);
+        }
+        let Some(next) = self.ahead() else {
+            return Some(Found::Word);
+        };
+        Some(if self.has_operand(next, was) {
+            Found::Operator
+        } else if begins_expression(was) {
+            match self.code.get(next.at) {
                 // Something that can be an operand, or follow a name.
-                b'(' | b'[' | b'`' => {
+                Some(b'(' | b'[' | b'`') => {
                     self.operand = true;
                     self.note_either();
                     Found::Either
                 }
-                b'+' | b'-' if self.is_sign() => {
+                Some(b'+' | b'-') if self.is_sign(next.at) => {
+                    self.sum = true;
                     self.note_either();
                     Found::Signed
                 }
+                _ if next.line_ended && self.is_operand(next.at) => {
+                    self.operand = true;
+                    self.late = true;
+                    self.note_either();
+                    Found::Either
+                }
                 _ => Found::Word,
-            },
-            _ => Found::Word,
+            }
+        } else {
+            Found::Word
         })
+    }
+
+    /// Does an `await` here belong to the top level, for certain, if it is an operator?
+    fn levels_are_clear(&self) -> bool {
+        let mut levels = self.levels.iter().peekable();
+        while let Some(level) = levels.next() {
+            let inner = levels.peek().map(|level| level.bracket);
+            let is_clear = match level.bracket {
+                Bracket::Braces | Bracket::Round(Round::Parameters) => false,
+                // In a key, brackets are around an expression, and parentheses around parameters.
+                Bracket::Object => level.value || inner == Some(Bracket::Square),
+                _ => true,
+            };
+            if level.arrows > 0 || !is_clear {
+                return false;
+            }
+        }
+        true
     }
 
     fn is_in_function(&self) -> bool {
@@ -593,9 +726,29 @@ impl<'a> Reader<'a> {
         levels.any(|level| level.bracket == Bracket::Function)
     }
 
-    fn spaces(&self) -> usize {
-        let rest = self.code[self.at..].iter();
-        rest.take_while(|byte| matches!(byte, b' ' | b'\t')).count()
+    /// Where the next token begins. `None` if a comment does not end.
+    fn ahead(&self) -> Option<Ahead> {
+        let mut ahead = Ahead {
+            at: self.at,
+            line_ended: false,
+        };
+        loop {
+            let rest = &self.code[ahead.at..];
+            ahead.at += match rest {
+                [b' ' | b'\t', ..] => 1,
+                [b'\n' | b'\r', ..] => {
+                    ahead.line_ended = true;
+                    1
+                }
+                [b'/', b'/', ..] => line_comment(rest),
+                [b'/', b'*', ..] => {
+                    let (length, ends_line) = comment(rest)?;
+                    ahead.line_ended |= ends_line;
+                    length
+                }
+                _ => return Some(ahead),
+            }
+        }
     }
 
     fn note_either(&mut self) {
@@ -604,33 +757,88 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The rest of this line begins with a plus or a minus: is that a separate token?
-    fn is_sign(&self) -> bool {
-        let spaces = self.spaces();
-        let (sign, next) = (self.peek(spaces), self.peek(spaces + 1));
-        next != sign && next != b'='
+    /// At this place is a plus or a minus: is that a separate token?
+    fn is_sign(&self, at: usize) -> bool {
+        let next = self.code.get(at + 1).copied().unwrap_or(0);
+        next != self.code[at] && next != b'='
     }
 
-    /// Does something follow, on the same line, that cannot follow a name?
-    fn has_operand(&self, before: Before) -> bool {
-        let spaces = self.spaces();
-        match (self.peek(spaces), self.peek(spaces + 1)) {
-            (b'(', _) => before == Before::For,
-            (b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'$', _) => {
-                let next = self.name(self.at + spaces);
-                let ascii = !matches!(self.peek(spaces + next.len()), b'\\' | 0x80..);
+    /// Does something follow that cannot follow a name?
+    fn has_operand(&self, next: Ahead, before: Before) -> bool {
+        let byte = |ahead: usize| self.code.get(next.at + ahead).copied().unwrap_or(0);
+        if before == Before::For && byte(0) == b'(' {
+            return true;
+        }
+        // There, a script begins a new statement.
+        if next.line_ended && self.is_among_statements() {
+            return false;
+        }
+        match byte(0) {
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'$' => {
+                let word = self.name(next.at);
                 // Some words do follow a name.
-                ascii
+                self.is_ascii(next.at, word)
                     && !matches!(
-                        next,
+                        word,
                         b"in" | b"of" | b"instanceof" | b"extends" | b"as" | b"from"
                     )
             }
-            (b'{', _) => !matches!(before, Before::Class | Before::Extends),
-            (b'!', second) => second != b'=',
-            (b'0'..=b'9' | b'"' | b'\'' | b'~', _) => true,
+            b'{' => !matches!(before, Before::Class | Before::Extends),
+            b'!' => byte(1) != b'=',
+            b'0'..=b'9' | b'"' | b'\'' | b'~' => true,
             _ => false,
         }
+    }
+
+    /// At this place is a name, a number or a text, and no statement but an expression begins.
+    fn is_operand(&self, at: usize) -> bool {
+        match self.code.get(at) {
+            Some(b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'$') => {
+                let word = self.name(at);
+                self.is_ascii(at, word) && after(word) == Before::Name
+            }
+            Some(b'0'..=b'9' | b'"' | b'\'') => true,
+            _ => false,
+        }
+    }
+
+    /// Is this the whole name, without another letter or an escape in it?
+    fn is_ascii(&self, at: usize, word: &[u8]) -> bool {
+        !matches!(self.code.get(at + word.len()), Some(b'\\' | 0x80..))
+    }
+}
+
+/// The length of a comment up to the end of its line.
+fn line_comment(code: &[u8]) -> usize {
+    let end = code.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
+    end.unwrap_or(code.len())
+}
+
+/// The length of a comment in `/*` and `*/`, and does it end a line? `None` if it has no end.
+fn comment(code: &[u8]) -> Option<(usize, bool)> {
+    let inner = &code[2..];
+    let end = inner.windows(2).position(|pair| pair == b"*/")?;
+    let ends_line = inner[..end].contains(&b'\n') || inner[..end].contains(&b'\r');
+    Some((end + 4, ends_line))
+}
+
+/// The context after a word.
+fn after(word: &[u8]) -> Before {
+    match word {
+        b"break" | b"continue" => Before::Jump,
+        b"class" => Before::Class,
+        b"extends" => Before::Extends,
+        b"for" => Before::For,
+        b"else" | b"do" | b"try" | b"finally" | b"catch" => Before::Block,
+        b"if" | b"while" | b"switch" | b"with" => Before::Head,
+        b"case" | b"delete" | b"in" | b"instanceof" | b"of" | b"throw" | b"typeof" | b"void" => {
+            Before::Prefix
+        }
+        b"const" | b"let" | b"var" => Before::Declaration,
+        b"async" | b"await" | b"debugger" | b"default" | b"enum" | b"export" | b"false"
+        | b"function" | b"get" | b"import" | b"new" | b"null" | b"return" | b"set" | b"static"
+        | b"super" | b"this" | b"true" | b"yield" => Before::Keyword,
+        _ => Before::Name,
     }
 }
 
@@ -640,7 +848,8 @@ fn begins_expression(before: Before) -> bool {
         // (One with a name before it, on the same line, is wrong both ways.)
         Before::Operand | Before::Name | Before::Close(_) | Before::CloseBrace => true,
         Before::Start | Before::Semicolon | Before::OpenBrace | Before::Block => true,
-        Before::Colon | Before::Sign => true,
+        Before::Colon | Before::Sign | Before::Prefix => true,
+        Before::Declaration => false,
         Before::Keyword | Before::Jump | Before::Class | Before::Extends => false,
         Before::For | Before::Head => false,
         Before::Dot | Before::Arrow | Before::Twice => false,

@@ -30,6 +30,22 @@ fn expression() -> impl Strategy<Value = String> {
                 1 => two.clone().prop_map(|(a, b)| format!("{a} = {b}")),
                 1 => two.clone().prop_map(|(a, b)| format!("{a} ||= {b}")),
                 1 => two.clone().prop_map(|(a, b)| format!("{a}\n{b}")),
+                2 => two.clone().prop_map(|(a, b)| format!("{a} ?? {b}")),
+                1 => two.clone().prop_map(|(a, b)| format!("{a} || {b}")),
+                1 => two.clone().prop_map(|(a, b)| format!("{a}, {b}")),
+                1 => two.clone().prop_map(|(a, b)| format!("{a} ** {b}")),
+                2 => one.clone().prop_map(|e| format!("await +{e} * 3 ** 2")),
+                4 => one.clone().prop_map(|e| format!("await\n{e}")),
+                2 => one.clone().prop_map(|e| format!("await // await\n/* x\n*/ {e}")),
+                1 => one.clone().prop_map(|e| format!("await\n(\n{e})")),
+                1 => one.clone().prop_map(|e| format!("await\n-{e}")),
+                2 => one.clone().prop_map(|e| format!("typeof {e}")),
+                1 => one.clone().prop_map(|e| format!("delete {e}.y")),
+                1 => one.clone().prop_map(|e| format!("void {{ a: {e} }}")),
+                2 => two.clone().prop_map(|(a, b)| format!("({{ x = {a}, y: z = {b} }} = x)")),
+                1 => two.clone().prop_map(|(a, b)| format!("({{ [{a}]: x = {b} }} = x)")),
+                1 => two.clone().prop_map(|(a, b)| format!("(({{ x = {a} }}) => {b})")),
+                1 => two.clone().prop_map(|(a, b)| format!("({{ m({{ x = {a} }}, [y = {b}]) {{}} }})")),
                 1 => one.clone().prop_map(|e| format!("await {{ a: {e} }}")),
                 4 => two.clone().prop_map(|(a, b)| format!("f({{ a: {a}, 'b': {b} }})")),
                 2 => two.clone().prop_map(|(a, b)| format!(
@@ -83,6 +99,27 @@ pub(super) fn statement() -> impl Strategy<Value = String> {
         12 => expression().prop_map(|e| format!("{e};")),
         2 => expression().prop_map(|e| format!("{e}\n")),
         2 => expression().prop_map(|e| format!("var y = {e}")),
+        2 => expression().prop_map(|e| format!("const {{ a = {e}, b: [c] }} = {e};")),
+        2 => expression().prop_map(|e| format!("let {{ [{e}]: a, b: {{ c = {e} }} }} = x, d = {e}\n")),
+        1 => expression().prop_map(|e| format!("var [a = {e}, {{ b = {e} }} = {e}] = x;")),
+        1 => expression().prop_map(|e| format!("let\n{{ {e} }}")),
+        1 => expression().prop_map(|e| format!("of\n{{ {e} }}")),
+        2 => expression().prop_map(|e| format!("f()\n{{ {e} }}")),
+        2 => expression().prop_map(|e| format!("x => {e}\n{{ {e} }}")),
+        2 => expression().prop_map(|e| format!("var q = w => {e}\nq({e})")),
+        1 => expression().prop_map(|e| format!("class D extends {{}}\n{{ x = {e} }}")),
+        1 => expression().prop_map(|e| format!("class D extends class {{}}\n{{ x = {e} }}")),
+        1 => expression().prop_map(|e| format!("class D extends {e}\n{{ m() {{}} x = {e} }}")),
+        1 => expression().prop_map(|e| format!("class D {{}} {{ {e} }}")),
+        2 => expression().prop_map(|e| format!("for (const {{ a = {e} }} of {e}) f(a);")),
+        2 => expression().prop_map(|e| format!("throw {e};")),
+        2 => expression().prop_map(|e| format!("throw {{ a: {e} }};")),
+        2 => expression().prop_map(|e| format!("await\n{e}\n")),
+        2 => expression().prop_map(|e| format!("var y = await\n{e}\n")),
+        1 => expression().prop_map(|e| format!("let w = await\n{e}, y\n")),
+        1 => expression().prop_map(|e| format!("await\nlabel: {e};")),
+        1 => expression().prop_map(|e| format!("2 ** {e};")),
+        1 => expression().prop_map(|e| format!("x = y ? w => {e} : {e};")),
         2 => expression().prop_map(|e| format!("for await (const v of {e}) {e};")),
         2 => expression().prop_map(|e| format!("for ({e} of y) f();")),
         1 => expression().prop_map(|e| format!("[{e}] = y;")),
@@ -104,7 +141,7 @@ pub(super) fn statement() -> impl Strategy<Value = String> {
     ];
     leaf.prop_recursive(2, 4, 2, |inner| {
         let body = prop::collection::vec(inner, 1..3).prop_map(|all| all.join("\n"));
-        (body, expression(), 0..9).prop_map(|(body, e, which)| match which {
+        (body, expression(), 0..14).prop_map(|(body, e, which)| match which {
             0 => format!("{{ {body} }}"),
             1 => format!("if ({e}) {{ {body} }} else {{ {body} }}"),
             2 => format!("for (const v of {e}) {{ {body} }}"),
@@ -115,6 +152,11 @@ pub(super) fn statement() -> impl Strategy<Value = String> {
                 format!("switch ({e}) {{ case {e}: {body}\ncase 1: {{ {body} }} default: {body} }}")
             }
             7 => format!("var k = async () => {{ {body} }}"),
+            8 => format!("label: {{ {body} }}"),
+            9 => format!("x => {e}\nof: for (;;) {{ {body} }}"),
+            10 => format!("switch (x) {{ case {e} ? y : z: {{ {body} }} case y => {e}: {body} }}"),
+            11 => format!("try {{ {body} }} catch ({{ a = {e} }}) {{ {body} }}"),
+            12 => format!("async: do {{ {body} }} while ({e})"),
             _ => format!("if ({e}) /await 1/.test({e});\n{body}"),
         })
     })
