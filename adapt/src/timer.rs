@@ -1,7 +1,9 @@
 //! Timers on a thread of their own: [`Timers`].
 
+mod pending;
+
 use std::{
-    collections::BTreeMap,
+    collections::VecDeque,
     fmt,
     future::Future,
     pin::Pin,
@@ -19,6 +21,8 @@ use crate::{
 };
 use fourway_core::{Timer, context, implement, time};
 
+use self::pending::{Entry, Pending};
+
 /// Timers driven by one thread, which starts with the first timer that has to
 /// wait. A clone is another handle on the same timers.
 ///
@@ -27,7 +31,9 @@ use fourway_core::{Timer, context, implement, time};
 /// timer starts another thread. In the other cases, the [process-wide](Self::global) timers take
 /// over the pending ones, so that a timer always fires.
 ///
-/// Wakers are called on the timer thread, which counts as running async code.
+/// Wakers are called on the timer thread, which counts as running async code. One that does not return
+/// holds up the timers behind it ([no blocking in async code](fourway_core::contract#BL-2)), until
+/// these are [closed](Self::close).
 ///
 /// In a forked child, timers from before the fork are served by the child's process-wide
 /// ones ([forked children](fourway_core::contract#FK-1)).
@@ -58,6 +64,10 @@ struct Inner {
     /// In any other process its thread is not there, and its lock may be held for ever.
     process: Process,
     state: Mutex<State>,
+    /// Those that the thread is about to call. Not its own, so that another thread can take them if one
+    /// does not return; nor in the state, whose lock would be taken for each. Locked after the state,
+    /// or alone.
+    due: Mutex<VecDeque<Waker>>,
     changed: Condvar,
     /// Signalled when the thread does not look at the timers any more.
     ended: Condvar,
@@ -66,13 +76,9 @@ struct Inner {
     threads: ThreadGroup,
 }
 
-/// The deadline; the number keeps equal ones apart.
-type Entry = (Instant, u64);
-
 #[derive(Default)]
 struct State {
-    pending: BTreeMap<Entry, Waker>,
-    next: u64,
+    pending: Pending,
     /// Does the thread look at the timers? It says under the lock that it ends, so that
     /// a timer is either seen by it or starts the next.
     running: bool,
@@ -111,6 +117,7 @@ impl Timers {
         let inner = Arc::new(Inner {
             process: Process::this(),
             state: Mutex::default(),
+            due: Mutex::default(),
             changed: Condvar::new(),
             ended: Condvar::new(),
             name: name.into(),
@@ -196,6 +203,11 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn lock_due(&self) -> MutexGuard<'_, VecDeque<Waker>> {
+        // As above.
+        self.due.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     #[inline]
     fn is_inherited(&self) -> bool {
         !self.process.is_this()
@@ -209,15 +221,22 @@ impl Inner {
         state.closed = true;
         // The thread calls them, as wakers may be slow, or need what the caller holds. Behind a
         // waker that does not return they would wait without end.
-        let pending = match state.running && !state.calling {
-            true => BTreeMap::new(),
-            false => std::mem::take(&mut state.pending),
+        let all = match state.running && !state.calling {
+            true => VecDeque::new(),
+            false => self.take_all(&mut state),
         };
         drop(state);
         self.changed.notify_all();
         // At their next poll, the timers see that this thread is gone and turn to the process-wide
         // one.
-        pending.into_values().for_each(wake);
+        all.into_iter().for_each(wake);
+    }
+
+    /// Takes all wakers but the one that the thread is calling.
+    fn take_all(&self, state: &mut State) -> VecDeque<Waker> {
+        let mut all = std::mem::take(&mut *self.lock_due());
+        all.extend(std::iter::from_fn(|| state.pending.pop_first()));
+        all
     }
 
     fn wait_ended(&self, deadline: Option<Instant>) -> bool {
@@ -230,12 +249,12 @@ impl Inner {
             if left.is_some_and(|left| left.is_zero()) {
                 // As in `close`: they must not wait for a waker that may never return. A thread
                 // that calls none is left to begin, as wakers may need what the caller holds.
-                let pending = match state.closed && state.calling {
-                    true => std::mem::take(&mut state.pending),
-                    false => BTreeMap::new(),
+                let all = match state.closed && state.calling {
+                    true => self.take_all(&mut state),
+                    false => VecDeque::new(),
                 };
                 drop(state);
-                pending.into_values().for_each(wake);
+                all.into_iter().for_each(wake);
                 return false;
             }
             state = match left {
@@ -263,11 +282,17 @@ impl Inner {
             drop(state);
             return None;
         }
-        let entry = entry.unwrap_or_else(|| {
-            state.next += 1;
-            (deadline, state.next)
-        });
-        let before = state.pending.insert(entry, waker);
+        let replaced = match entry {
+            Some(entry) => state
+                .pending
+                .replace(entry, waker)
+                .map(|before| (entry, before)),
+            None => Err(waker),
+        };
+        let (entry, before) = match replaced {
+            Ok((entry, before)) => (entry, Some(before)),
+            Err(waker) => (state.pending.insert(deadline, waker), None),
+        };
         let notify = state.alarm.is_too_late_for(deadline);
         if notify {
             state.alarm = Alarm::Soon;
@@ -295,29 +320,23 @@ impl Inner {
 
     fn run(&self) {
         let _mark = implement::enter(context::Context::Async, None);
-        let mut due = Vec::new();
         // Since when has no timer been pending?
         let mut idle: Option<Instant> = None;
         let mut state = self.lock();
         while !state.closed {
             let now = now();
-            while let Some(first) = state.pending.first_entry() {
-                if first.key().0 > now {
-                    break;
-                }
-                due.push(first.remove());
-            }
-            if !due.is_empty() {
+            if state.pending.first().is_some_and(|first| first <= now) {
                 idle = None;
                 state.calling = true;
+                state.pending.take_due(now, &mut self.lock_due());
                 drop(state);
-                due.drain(..).for_each(wake);
+                self.call_due();
                 state = self.lock();
                 state.calling = false;
                 continue;
             }
-            let left = match state.pending.first_key_value() {
-                Some((&(deadline, _), _)) => {
+            let left = match state.pending.first() {
+                Some(deadline) => {
                     idle = None;
                     state.alarm = Alarm::At(deadline);
                     deadline.saturating_duration_since(now)
@@ -341,15 +360,26 @@ impl Inner {
         }
         // Only if this was closed. They stay there until their turn, as this one may not return:
         // others can still take them.
-        while let Some((_, waker)) = state.pending.pop_first() {
+        while let Some(waker) = state.pending.pop_first() {
             state.calling = true;
             drop(state);
             wake(waker);
             state = self.lock();
         }
         (state.running, state.calling) = (false, false);
+        // Of a time when many were due at once.
+        self.lock_due().shrink_to_fit();
         drop(state);
         self.ended.notify_all();
+    }
+
+    fn call_due(&self) {
+        loop {
+            // The lock is not held in the body.
+            let waker = self.lock_due().pop_front();
+            let Some(waker) = waker else { return };
+            wake(waker);
+        }
     }
 }
 
@@ -433,7 +463,7 @@ impl Sleep {
         }
         let key = self.entry.take()?;
         let mut state = self.timers.lock();
-        let waker = state.pending.remove(&key);
+        let waker = state.pending.remove(key);
         let oversleeps = state.pending.is_empty()
             && matches!(state.alarm, Alarm::At(time) if time > now() + KEEP_ALIVE);
         if oversleeps {

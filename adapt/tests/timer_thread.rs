@@ -189,3 +189,40 @@ fn a_waker_that_is_stuck_at_the_end_keeps_no_other() {
     assert!(timers.wait_ended(None));
     timers.join();
 }
+
+/// Timers that are due at one moment, behind a waker that does not return: the end of the runtime does
+/// not lose them (TI-2, timers work anywhere).
+#[test]
+fn a_waker_that_is_stuck_keeps_none_that_is_due_with_it() {
+    for times in [3, 300] {
+        let timers = Timers::new("stuck-due-timer");
+        let (begins, has_begun) = mpsc::channel();
+        let (go, waits) = mpsc::channel();
+        let (wakes, woken) = mpsc::channel();
+        let stuck = Waker::from(Arc::new(Stuck(begins, waits.into())));
+        let deadline = Instant::now() + Duration::from_millis(20);
+        let mut sleeps: Vec<_> = (0..times)
+            .map(|_| Box::pin(timers.sleep_until(deadline)))
+            .collect();
+        for (i, sleep) in sleeps.iter_mut().enumerate() {
+            let other = Waker::from(Arc::new(Sends(wakes.clone())));
+            let waker = if i == 1 { &stuck } else { &other };
+            let poll = sleep.as_mut().poll(&mut Context::from_waker(waker));
+            // Nothing is wrong if this machine has slept for so long.
+            assert!(poll.is_pending() || Instant::now() >= deadline);
+            if poll.is_ready() {
+                return;
+            }
+        }
+        has_begun.recv_timeout(DEADLINE).unwrap();
+        timers.close();
+        for _ in 1..times {
+            woken
+                .recv_timeout(DEADLINE)
+                .expect("all the others are called");
+        }
+        go.send(()).unwrap();
+        assert!(timers.wait_ended(None));
+        timers.join();
+    }
+}

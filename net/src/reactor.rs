@@ -64,14 +64,7 @@ impl Reactor {
     /// * It is `async-io`'s, which belongs to the parent, and this is a forked child:
     ///   [`is_forked`](crate::is_forked).
     pub fn of<R: Runtime>(runtime: &R) -> io::Result<Self> {
-        if runtime.is_shutdown() {
-            let refused = if is_inherited(runtime) {
-                Refused::Forked
-            } else {
-                Refused::ShutDown
-            };
-            return Err(refused.error());
-        }
+        check(runtime)?;
         let extensions = runtime.extensions();
         if let Some(network) = extensions.as_ref().and_then(provide::in_extensions) {
             return Ok(Self {
@@ -138,6 +131,18 @@ impl Reactor {
             Kind::AsyncIo(life) => async_io::Registered::new(life, socket).map(Io::async_io),
         }
     }
+}
+
+/// An error that says why, if `runtime` is over.
+pub(crate) fn check<R: Runtime>(runtime: &R) -> io::Result<()> {
+    if !runtime.is_shutdown() {
+        return Ok(());
+    }
+    let refused = match is_inherited(runtime) {
+        true => Refused::Forked,
+        false => Refused::ShutDown,
+    };
+    Err(refused.error())
 }
 
 /// Is a runtime that says it is shut down one from before a `fork`?

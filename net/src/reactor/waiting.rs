@@ -21,9 +21,27 @@ pub(super) struct Waiting {
 struct Wakers {
     /// The waker of the last `poll` in each direction.
     last: [Option<Waker>; 2],
-    /// The wakers of all waiters in `run`.
-    many: HashMap<usize, (Direction, Waker)>,
+    /// In a box from the first of them on: the sockets of most connections never have any.
+    many: Option<Box<Many>>,
+}
+
+/// The wakers of all waiters in `run`, by their numbers.
+#[derive(Debug, Default)]
+struct Many {
+    wakers: HashMap<usize, (Direction, Waker)>,
     next: usize,
+}
+
+impl Many {
+    /// Takes out those of one direction, or all.
+    fn take(&mut self, direction: Option<Direction>) -> impl Iterator<Item = Waker> + use<> {
+        let mut taken = std::mem::take(&mut self.wakers);
+        if let Some(direction) = direction {
+            let (these, others) = taken.into_iter().partition(|(_, (of, _))| *of == direction);
+            (taken, self.wakers) = (these, others);
+        }
+        taken.into_values().map(|(_, waker)| waker)
+    }
 }
 
 impl Waiting {
@@ -61,26 +79,22 @@ impl Waiting {
     pub(super) fn wake(&self, direction: Direction) {
         let mut wakers = self.lock();
         let last = wakers.last[direction as usize].take();
-        let many = if wakers.many.is_empty() {
-            HashMap::new()
-        } else {
-            std::mem::take(&mut wakers.many)
-        };
-        // The waiters of the other direction stay.
-        let (many, others) = many.into_iter().partition(|(_, (of, _))| *of == direction);
-        let many: HashMap<usize, (Direction, Waker)> = many;
-        wakers.many = others;
+        let many = wakers.many.as_mut().filter(|many| !many.wakers.is_empty());
+        let many = many.map(|many| many.take(Some(direction)));
         drop(wakers);
-        let many = many.into_values().map(|(_, waker)| waker);
+        let many = many.into_iter().flatten();
         last.into_iter().chain(many).for_each(implement::wake);
     }
 
     /// Wakes all.
     pub(super) fn wake_all(&self) {
-        let wakers = std::mem::take(&mut *self.lock());
-        let many = wakers.many.into_values().map(|(_, waker)| waker);
-        let last = wakers.last.into_iter().flatten();
-        last.chain(many).for_each(implement::wake);
+        let mut wakers = self.lock();
+        let last = std::mem::take(&mut wakers.last);
+        let many = wakers.many.as_mut().map(|many| many.take(None));
+        drop(wakers);
+        let last = last.into_iter().flatten();
+        last.chain(many.into_iter().flatten())
+            .for_each(implement::wake);
     }
 }
 
@@ -95,9 +109,10 @@ impl Entry<'_> {
     pub(super) fn set(&mut self, waker: &Waker) {
         let waker = waker.clone();
         let mut wakers = self.waiting.lock();
-        let number = *self.number.get_or_insert(wakers.next);
-        wakers.next = wakers.next.wrapping_add(usize::from(number == wakers.next));
-        let before = wakers.many.insert(number, (self.direction, waker));
+        let many = wakers.many.get_or_insert_default();
+        let number = *self.number.get_or_insert(many.next);
+        many.next = many.next.wrapping_add(usize::from(number == many.next));
+        let before = many.wakers.insert(number, (self.direction, waker));
         drop(wakers);
         drop(before);
     }
@@ -106,7 +121,10 @@ impl Entry<'_> {
 impl Drop for Entry<'_> {
     fn drop(&mut self) {
         if let Some(number) = self.number {
-            let waker = self.waiting.lock().many.remove(&number);
+            let mut wakers = self.waiting.lock();
+            let many = wakers.many.as_mut();
+            let waker = many.and_then(|many| many.wakers.remove(&number));
+            drop(wakers);
             drop(waker);
         }
     }

@@ -13,7 +13,7 @@ use fourway_core::Runtime;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::{UnixStream, check_path};
-use crate::{Reactor, error::Refused};
+use crate::{Reactor, reactor};
 
 /// A connection to be made. Made by [`Net::connect_unix`](crate::Net::connect_unix), and begun
 /// when it is awaited.
@@ -71,9 +71,7 @@ impl<R: Runtime> ConnectUnix<R> {
             }
             self.runtime.sleep(pause).await;
             // The timers may outlive the runtime. Nobody tells this loop, so it asks.
-            if self.runtime.is_shutdown() {
-                return Err(Refused::ShutDown.error());
-            }
+            reactor::check(&self.runtime)?;
             pause = (pause * 2).min(Duration::from_millis(64));
         }
     }
