@@ -1,5 +1,5 @@
 //! PostgreSQL's engine beside two crates that own a queue's tables there: `cargo run --release
-//! --manifest-path benches/queues/Cargo.toml -- [--jobs N] [--rounds N]`.
+//! --manifest-path benches/queues/Cargo.toml -- [--jobs N] [--rounds N] [--only NAME] [--at-once N]`.
 //!
 //! 10,000 jobs that do nothing are submitted, 500 at a time, and processed, by a private server and
 //! in one process. Each crate is set up for speed by its own means: graphile_worker with the
@@ -38,24 +38,24 @@ const DEADLINE: Duration = Duration::from_secs(300);
 static RUN: AtomicUsize = AtomicUsize::new(0);
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let (mut jobs, mut rounds) = (10_000, 3);
+    const USAGE: &str = "usage: [--jobs N] [--rounds N] [--only fourway|graphile_worker|apalis] [--at-once N]";
+    let (mut jobs, mut rounds, mut only, mut at_once) = (10_000, 3, None, 200);
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
-        let number = args
-            .next()
-            .ok_or("usage: [--jobs N] [--rounds N]")?
-            .parse()?;
+        let value = args.next().ok_or(USAGE)?;
         match &*arg {
-            "--jobs" => jobs = number,
-            "--rounds" => rounds = number,
-            _ => return Err("usage: [--jobs N] [--rounds N]".into()),
+            "--jobs" => jobs = value.parse()?,
+            "--rounds" => rounds = value.parse()?,
+            "--only" => only = Some(value),
+            "--at-once" => at_once = value.parse()?,
+            _ => return Err(USAGE.into()),
         }
     }
     let url = fourway_servers::postgres_url().ok_or("there is no PostgreSQL")?;
     let runtime = tokio::runtime::Runtime::new()?;
     let any = AnyRuntime::new(Tokio::from_handle(runtime.handle().clone()));
     let mut best = BTreeMap::<&str, [Duration; 2]>::new();
-    println!("{jobs} jobs, submitted {AT_A_TIME} at a time; the best of {rounds} rounds");
+    println!("{jobs} jobs, submitted {AT_A_TIME} at a time, {at_once} run at a time; the best of {rounds} rounds");
     for round in 0..rounds {
         let mut note = |name, times: [Duration; 2]| {
             let kept = best.entry(name).or_insert(times);
@@ -63,25 +63,29 @@ fn main() -> Result<(), Box<dyn Error>> {
                 *kept = times;
             }
         };
-        note(
-            "fourway",
-            runtime.block_on(engine(&any, &url, round, jobs))?,
-        );
-        note(
-            "graphile_worker 0.14.1",
-            runtime.block_on(graphile(&url, round, jobs))?,
-        );
-        note(
-            "apalis-postgres 1.0.0",
-            runtime.block_on(apalis(&url, round, jobs))?,
-        );
+        let is_wanted = |name: &str| only.as_ref().is_none_or(|only| name.starts_with(&**only));
+        if is_wanted("fourway") {
+            let engine = engine(&any, &url, round, jobs, at_once);
+            note("fourway", runtime.block_on(engine)?);
+        }
+        if is_wanted("graphile_worker") {
+            let graphile = graphile(&url, round, jobs);
+            note("graphile_worker 0.14.1", runtime.block_on(graphile)?);
+        }
+        if is_wanted("apalis") {
+            let apalis = apalis(&url, round, jobs, at_once);
+            note("apalis-postgres 1.0.0", runtime.block_on(apalis)?);
+        }
     }
-    let ours = best["fourway"][1];
+    let ours = best.get("fourway").map(|times| times[1].as_secs_f64());
     for (name, times) in best {
         let [submitted, all] = times.map(|time| jobs as f64 / time.as_secs_f64());
-        let ratio = ours.as_secs_f64() / times[1].as_secs_f64();
+        let ratio = ours.map_or_else(String::new, |ours| {
+            let ratio = ours / times[1].as_secs_f64();
+            format!("; fourway takes {ratio:.2} of its time")
+        });
         println!(
-            "{name:24} {submitted:8.0} submitted a second, {all:8.0} submitted and processed a second; fourway takes {ratio:.2} of its time"
+            "{name:24} {submitted:8.0} submitted a second, {all:8.0} submitted and processed a second{ratio}"
         );
     }
     Ok(())
@@ -112,6 +116,7 @@ async fn engine(
     url: &str,
     round: usize,
     jobs: usize,
+    at_once: usize,
 ) -> Result<[Duration; 2], Box<dyn Error>> {
     let and = if url.contains('?') { '&' } else { '?' };
     let url = format!("{url}{and}schema=queues_{}_{round}", std::process::id());
@@ -126,7 +131,7 @@ async fn engine(
     let handlers = Handlers::new().on(Nothing, |_, ()| async { Ok::<_, BoxError>(()) });
     let worker = Worker::builder(rt, engine)
         .handlers(handlers)
-        .concurrency(200)
+        .concurrency(at_once)
         .start();
     // Not only run: all are recorded as completed, with their outputs.
     while worker.status().settled < jobs as u64 {
@@ -195,7 +200,7 @@ async fn graphile(url: &str, round: usize, jobs: usize) -> Result<[Duration; 2],
     Ok([submitted, all])
 }
 
-async fn apalis(url: &str, round: usize, jobs: usize) -> Result<[Duration; 2], Box<dyn Error>> {
+async fn apalis(url: &str, round: usize, jobs: usize, at_once: usize) -> Result<[Duration; 2], Box<dyn Error>> {
     async fn noop(_: usize) -> Result<(), BoxDynError> {
         RUN.fetch_add(1, Relaxed);
         Ok(())
@@ -206,7 +211,7 @@ async fn apalis(url: &str, round: usize, jobs: usize) -> Result<[Duration; 2], B
     PostgresStorage::setup(&pool).await?;
     let config = Config::default()
         .queue(format!("queue-{}-{round}", std::process::id()))
-        .batch_size(200);
+        .batch_size(at_once);
     let mut backend = PostgresStorage::new(&pool).with_config(config);
     let start = Instant::now();
     for from in (0..jobs).step_by(AT_A_TIME) {
@@ -217,7 +222,7 @@ async fn apalis(url: &str, round: usize, jobs: usize) -> Result<[Duration; 2], B
     let submitted = start.elapsed();
     let worker = WorkerBuilder::new(format!("worker-{round}"))
         .backend(backend)
-        .concurrency(200)
+        .concurrency(at_once)
         .build(noop);
     let running =
         tokio::spawn(async move { worker.run().await.map_err(|error| error.to_string()) });

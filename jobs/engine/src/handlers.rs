@@ -5,7 +5,7 @@ use std::{
     pin::Pin, sync::Arc,
 };
 
-use fourway_core::{AnyRuntime, Offload};
+use fourway_core::{AnyRuntime, Offload, implement::discard};
 use fourway_jobs::{BoxError, Retry};
 use futures_lite::FutureExt;
 use serde::Serialize;
@@ -109,7 +109,13 @@ impl Handlers {
                 match run.await {
                     Ok(Ok(ran)) => ran,
                     Ok(Err(_cancelled)) => Ran::Dropped,
-                    Err(panic) => panicked(panic_message(&*panic)),
+                    Err(panic) => {
+                        let ran = panicked(panic_message(&*panic));
+                        // Its destructor is the handler's as well. A panic here would end the task
+                        // without a verdict, and the job would wait for its lease to run out.
+                        discard(panic);
+                        ran
+                    }
                 }
             })
         })
@@ -140,7 +146,11 @@ impl Handlers {
             Box::pin(async move {
                 match task.await {
                     Ok(ran) => ran,
-                    Err(error) if error.is_panic() => panicked(error.panic_message()),
+                    Err(error) if error.is_panic() => {
+                        let ran = panicked(error.panic_message());
+                        discard(error);
+                        ran
+                    }
                     Err(_gone) => Ran::Dropped,
                 }
             })

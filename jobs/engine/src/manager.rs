@@ -15,7 +15,8 @@ use fourway_jobs::{BoxError, Clock, Counts, JobId};
 use crate::{
     CancelAnswer, Engine, EngineError, Filter, Handlers, JobClient, JobKind, KindContext,
     KindHandle, KindJob, KindSchedules, MemoryEngine, OutputError, Page, Record, Worker,
-    WorkerBuilder, WorkerReport, WorkerStatus, schedule::ClockSetting,
+    WorkerBuilder, WorkerReport, WorkerStatus,
+    schedule::{ClockSetting, POLL},
 };
 
 /// The job manager of named kinds. It has the methods of a [`JobManager`](fourway_jobs::JobManager)
@@ -93,6 +94,7 @@ pub struct KindManagerBuilder {
     handlers: Handlers,
     settings: Vec<Setting>,
     clock: Option<ClockSetting>,
+    poll: Duration,
 }
 
 type Setting = Box<dyn FnOnce(WorkerBuilder) -> WorkerBuilder + Send>;
@@ -106,6 +108,7 @@ impl KindManager {
             handlers: Handlers::new(),
             settings: Vec::new(),
             clock: None,
+            poll: POLL,
         }
     }
 
@@ -318,6 +321,13 @@ impl KindManagerBuilder {
         self
     }
 
+    /// For tests: how long the end of the schedules waits for a run that is being submitted.
+    #[doc(hidden)]
+    pub fn longest_poll(mut self, poll: Duration) -> Self {
+        self.poll = poll;
+        self
+    }
+
     /// Further settings of its worker: its name, how often it sends heartbeats, the callback for
     /// errors.
     pub fn worker(
@@ -344,7 +354,7 @@ impl KindManagerBuilder {
         KindManager {
             worker: Arc::new(Working {
                 worker: Mutex::new(Some(worker.start())),
-                schedules: KindSchedules::by(&client, self.clock),
+                schedules: KindSchedules::by(&client, self.clock, self.poll),
                 runtime,
             }),
             client,

@@ -49,25 +49,27 @@ pub struct KindSchedules {
     client: JobClient,
     /// Each run is a small job of this process.
     clock: JobManager,
+    /// How long a close waits for a run that is being submitted.
+    poll: Duration,
 }
 
 /// How long a poll of an engine may take.
-const POLL: Duration = Duration::from_secs(30);
+pub(crate) const POLL: Duration = Duration::from_secs(30);
 
 impl KindSchedules {
     /// Schedules whose jobs that client submits, by the system's clock.
     #[must_use]
     pub fn new(client: &JobClient) -> Self {
-        Self::by(client, None)
+        Self::by(client, None, POLL)
     }
 
     /// As [`new`](Self::new), by another clock.
     #[must_use]
     pub fn with_clock(client: &JobClient, clock: impl Clock) -> Self {
-        Self::by(client, Some(Box::new(|jobs| jobs.clock(clock))))
+        Self::by(client, Some(Box::new(|jobs| jobs.clock(clock))), POLL)
     }
 
-    pub(crate) fn by(client: &JobClient, clock: Option<ClockSetting>) -> Self {
+    pub(crate) fn by(client: &JobClient, clock: Option<ClockSetting>, poll: Duration) -> Self {
         // No limit, so that a run that waits for its job's end delays no other.
         let builder = JobManager::builder(client.runtime()).concurrency(1 << 20);
         let builder = match clock {
@@ -77,6 +79,7 @@ impl KindSchedules {
         Self {
             client: client.clone(),
             clock: builder.build(),
+            poll,
         }
     }
 
@@ -144,12 +147,12 @@ impl KindSchedules {
     ///
     /// A call that is dropped may have ended them.
     pub fn close(&self) -> BoxCall<()> {
-        let clock = self.clock.clone();
+        let (clock, poll) = (self.clock.clone(), self.poll);
         let call = self.client.runtime().call_with(async move || {
             // This ends only the local waits for runs: the runs themselves belong to the engine. The
             // futures are dropped at once, except one that is being polled: it may submit its run in
             // this poll, which has to come before the end of this call.
-            clock.drain_with(Duration::ZERO, POLL).await;
+            clock.drain_with(Duration::ZERO, poll).await;
         });
         call.boxed()
     }

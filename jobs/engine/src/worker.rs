@@ -18,7 +18,7 @@ use fourway_core::{
     implement::discard,
 };
 use fourway_jobs::JobId;
-use futures_lite::FutureExt;
+use futures_lite::{FutureExt, future::yield_now};
 
 use crate::{
     Engine, EngineError, EngineFuture, Fetch, Handlers, KindContext, Lease, Leased, Settled,
@@ -319,6 +319,23 @@ impl Shared {
         }
     }
 
+    /// How many more jobs it may run; some.
+    ///
+    /// An engine answers many verdicts at a time, and this may be asked when the first of their tasks
+    /// has ended. The others are ready to run by then, so they have their turn before the next fetch,
+    /// which would get one job otherwise.
+    async fn free(&self) -> usize {
+        let mut free = 0;
+        loop {
+            let more = self.concurrency - self.state().running.len();
+            if more <= free {
+                return free;
+            }
+            free = more;
+            yield_now().await;
+        }
+    }
+
     /// Waits until no job runs and none will start.
     async fn idle(&self) {
         self.until(|state| !state.fetching && state.running.is_empty())
@@ -408,7 +425,7 @@ impl Fetching {
             if shared.stop.run_until_cancelled(room).await.is_err() {
                 break;
             }
-            let free = shared.concurrency - shared.state().running.len();
+            let free = shared.free().await;
             let fetch = Fetch::new(&*shared.name, kinds.clone())
                 .max(free)
                 .lease(shared.lease)

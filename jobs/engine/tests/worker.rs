@@ -27,6 +27,7 @@ fourway_testing::on_every_runtime!(erased
     what_waits_never_runs_once_it_is_cancelled
     what_runs_hears_that_it_is_cancelled
     a_future_that_panics_as_it_is_dropped_has_ended
+    a_payload_that_panics_as_it_is_dropped_ends_its_attempt
     an_attempt_that_takes_too_long_is_ended
     who_gives_up_too_late_is_dead_at_once
     a_unique_key_is_taken_once
@@ -292,6 +293,35 @@ fn a_future_that_panics_as_it_is_dropped_has_ended(rt: AnyRuntime) {
     assert_eq!((record.state, record.attempt), (JobState::TimedOut, 2));
     let error = record.error.unwrap();
     assert!(error.contains("a destructor panicked"), "{error}");
+}
+
+fn a_payload_that_panics_as_it_is_dropped_ends_its_attempt(rt: AnyRuntime) {
+    let (engine, client) = engine(&rt);
+    let handlers = Handlers::new()
+        .on(Work, |_, ()| async {
+            std::panic::resume_unwind(Box::new(Panics));
+            #[allow(unreachable_code, reason = "it says the type of the error")]
+            Ok::<_, BoxError>(())
+        })
+        .on_blocking(Sum, |_, _| -> Result<u64, BoxError> {
+            std::panic::resume_unwind(Box::new(Panics))
+        });
+    // The lease does not run out meanwhile.
+    let worker = Worker::builder(&rt, engine.clone())
+        .handlers(handlers)
+        .lease(Duration::from_secs(3600))
+        .start();
+    let future = client.submit(Work, ()).wait().unwrap();
+    let closure = client.submit(Sum, vec![]).wait().unwrap();
+    for id in [future.id(), closure.id()] {
+        let record = ended(&rt, &client, id);
+        assert_eq!((record.state, record.attempt), (JobState::Failed, 3));
+        let error = record.error.unwrap();
+        assert!(error.starts_with("panicked: "), "{error}");
+    }
+    eventually("no job keeps its place", || {
+        worker.status().running.is_empty()
+    });
 }
 
 fn an_attempt_that_takes_too_long_is_ended(rt: AnyRuntime) {

@@ -30,10 +30,18 @@ pub(crate) const STANDSTILL: Duration = Duration::from_secs(10);
 pub(crate) const SLOW: Duration = Duration::from_secs(4);
 
 /// Counts the changes of the tables. A schema of a newer version is refused.
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
 
 /// State is `JobState as i16`, rank the priority with its sign turned. The rest of a job is in its
-/// life. The columns are for queries; where column and life differ, the column counts.
+/// life, of which `base` is the text. The columns are for queries; where column and life differ, the
+/// column counts.
+///
+/// A hand-out writes no new text: `leased_by` and `leased_at` say what has to be done to `base`, see
+/// [`LIFE`]. `leased_in` is the number of the hand-out, which no other one has. Each later change
+/// writes a whole text, and clears the three.
+///
+/// Half of each page is left for the next version of its rows, of which the log has only the part
+/// between the first and the last difference then. So what changes comes before what is long.
 ///
 /// Ids are bytes, which sort like the ids. Texts need not sort so, and are therefore compared as
 /// bytes, too.
@@ -47,20 +55,56 @@ CREATE TABLE {schema}.job (
     due_at bigint NOT NULL,
     lease_until bigint,
     forget_at bigint,
+    leased_in bigint,
+    leased_at bigint,
+    leased_by text,
     unique_key text COLLATE "C",
     unique_until bigint,
-    life text NOT NULL,
+    output bytea,
     args bytea NOT NULL,
-    output bytea
-);
+    base text NOT NULL
+) WITH (fillfactor = 50);
 CREATE INDEX job_queued ON {schema}.job (kind, rank, due_at, id) WHERE state = 1;
 CREATE INDEX job_due ON {schema}.job (due_at) WHERE state IN (0, 3);
 CREATE INDEX job_leased ON {schema}.job (lease_until) WHERE lease_until IS NOT NULL;
 CREATE INDEX job_ended ON {schema}.job (forget_at) WHERE forget_at IS NOT NULL;
-CREATE INDEX job_unique ON {schema}.job (kind, unique_key)
-    WHERE unique_key IS NOT NULL AND (unique_until IS NOT NULL OR state IN (0, 1, 2, 3));
-CREATE INDEX job_state ON {schema}.job (state, id);
 "#;
+
+/// Those of version 2: first the jobs by state, without those that run, which are in `job_leased`: a
+/// hand-out writes into one index less. Then those that may have a unique key: until they end, or for a
+/// period. Jobs that had it are in none of the two, or behind the time from which a submission looks.
+const INDICES: &str = "
+CREATE INDEX job_waits_or_ended ON {schema}.job (state, id) WHERE state <> 2;
+CREATE INDEX job_holds ON {schema}.job (kind, unique_key)
+    WHERE unique_key IS NOT NULL AND unique_until IS NULL AND state IN (0, 1, 2, 3);
+CREATE INDEX job_holds_until ON {schema}.job (kind, unique_key, unique_until)
+    WHERE unique_until IS NOT NULL;
+";
+
+/// From version 1. The column's new name stops the programs that have been running since: they would
+/// take a job whose hand-out is in the new columns for one that nobody holds. Their requests fail as
+/// [broken](EngineErrorKind::Broken), and their jobs go to others when their leases run out.
+const FROM_1: &str = "
+ALTER TABLE {schema}.job RENAME COLUMN life TO base;
+ALTER TABLE {schema}.job ADD COLUMN leased_in bigint, ADD COLUMN leased_at bigint,
+    ADD COLUMN leased_by text;
+ALTER TABLE {schema}.job SET (fillfactor = 50);
+DROP INDEX {schema}.job_unique;
+DROP INDEX {schema}.job_state;
+UPDATE {schema}.meta SET version = 2;
+";
+
+/// How long the tables may take to be made, or to be taken over: the indices of a large table are
+/// made from its rows.
+const MAKING: Duration = Duration::from_secs(600);
+
+/// The first columns of each row that is read as a life.
+macro_rules! life_columns {
+    () => {
+        "state, base, leased_at, leased_by, lease_until"
+    };
+}
+pub(crate) use life_columns;
 
 /// The server's address, and the schema to use.
 #[derive(Clone, Debug)]
@@ -190,6 +234,10 @@ impl Db {
             // high estimate also makes it compile the statement, which takes longer than running
             // it.)
             set += "SET enable_seqscan = off; SET enable_bitmapscan = off; SET jit = off;";
+            // So it needs to be planned once, and for each row that is named the other rows are not
+            // read to be joined.
+            set += "SET plan_cache_mode = force_generic_plan;";
+            set += "SET enable_hashjoin = off; SET enable_mergejoin = off;";
             if address.relaxed {
                 set += "SET synchronous_commit = off;";
             }
@@ -285,18 +333,22 @@ pub(crate) async fn make_tables(address: &Address) -> Result<(), EngineError> {
         let job = address.in_schema("{schema}.job");
         let there: bool = all.query_one(sql, &[&job]).await?.get(0);
         let sql = address.in_schema("SELECT version FROM {schema}.meta");
-        if there {
+        let make = if there {
             let version: i32 = all.query_one(&sql, &[]).await?.get(0);
-            return Ok(version);
-        }
-        let make = format!(
-            "CREATE SCHEMA IF NOT EXISTS {{schema}}; CREATE TABLE {{schema}}.meta (version int NOT NULL); INSERT INTO {{schema}}.meta VALUES ({VERSION}); {TABLES}"
-        );
+            if version != 1 {
+                return Ok(version);
+            }
+            format!("{FROM_1} {INDICES}")
+        } else {
+            format!(
+                "CREATE SCHEMA IF NOT EXISTS {{schema}}; CREATE TABLE {{schema}}.meta (version int NOT NULL); INSERT INTO {{schema}}.meta VALUES ({VERSION}); {TABLES} {INDICES}"
+            )
+        };
         all.batch_execute(&address.in_schema(&make)).await?;
         all.commit().await?;
         Ok(VERSION)
     };
-    let found = timeout(STANDSTILL, make).await.map_err(|_elapsed| {
+    let found = timeout(MAKING, make).await.map_err(|_elapsed| {
         line.task.abort();
         EngineError::unavailable("the server took too long to make the tables")
     })?;
@@ -310,27 +362,60 @@ pub(crate) async fn make_tables(address: &Address) -> Result<(), EngineError> {
     Ok(())
 }
 
-/// Skips rows that other sessions have locked. A kind's share is read from the index in the order
-/// of hand-out, so its cost does not depend on how many jobs wait.
-const FETCH: &str = "SELECT job.state, job.life, job.args, job.id \
-    FROM unnest($1::text[], $2::bigint[]) AS known (kind, version) \
-    CROSS JOIN LATERAL ( \
-        SELECT state, rank, due_at, id, life, args FROM {schema}.job \
-        WHERE state = 1 AND kind = known.kind AND version <= known.version \
-        ORDER BY rank, due_at, id LIMIT $3 FOR UPDATE SKIP LOCKED \
-    ) AS job \
-    ORDER BY job.rank, job.due_at, job.id LIMIT $3";
+/// Hands jobs out. Skips rows that other sessions have locked. A kind's share is read from the index
+/// in the order of hand-out, so its cost does not depend on how many jobs wait.
+const FETCH: &str = "WITH picked AS MATERIALIZED ( \
+        SELECT job.id FROM unnest($1::text[], $2::bigint[]) AS known (kind, version) \
+        CROSS JOIN LATERAL ( \
+            SELECT rank, due_at, id FROM {schema}.job \
+            WHERE state = 1 AND kind = known.kind AND version <= known.version \
+            ORDER BY rank, due_at, id LIMIT $3 FOR UPDATE SKIP LOCKED \
+        ) AS job \
+        ORDER BY job.rank, job.due_at, job.id LIMIT $3 \
+    ) \
+    UPDATE {schema}.job AS job SET state = 2, lease_until = $4, leased_in = $5, leased_at = $6, \
+        leased_by = $7 \
+    FROM picked WHERE job.id = picked.id \
+    RETURNING job.base, job.args, job.id, job.rank, job.due_at";
 
 /// The server's clock.
 const CLOCK: &str = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
 
 /// All jobs by state; jobs that have become due, which count as queued; and jobs that must be
 /// forgotten. By indices: the cost depends only on the transitions not written yet.
-const COUNTS: &str = "SELECT 0, state, count(*) FROM {schema}.job GROUP BY state \
+const COUNTS: &str = "SELECT 0, state, count(*) FROM {schema}.job WHERE state <> 2 GROUP BY state \
+    UNION ALL SELECT 0, 2::smallint, count(*) FROM {schema}.job WHERE lease_until IS NOT NULL \
     UNION ALL SELECT 1, state, count(*) FROM {schema}.job \
         WHERE state IN (0, 3) AND due_at <= $1 GROUP BY state \
     UNION ALL SELECT 2, state, count(*) FROM {schema}.job \
         WHERE forget_at <= $1 GROUP BY state";
+
+/// Writes whole lives.
+macro_rules! update {
+    () => {
+        "UPDATE {schema}.job AS job SET state = new.state, due_at = new.due_at, \
+        lease_until = new.lease_until, forget_at = new.forget_at, base = new.base, \
+        output = COALESCE(new.output, job.output), \
+        leased_in = NULL, leased_at = NULL, leased_by = NULL \
+        FROM unnest($1::bytea[], $2::smallint[], $3::bigint[], $4::bigint[], \
+            $5::bigint[], $6::text[], $7::bytea[]) WITH ORDINALITY \
+            AS new (id, state, due_at, lease_until, forget_at, base, output, n)"
+    };
+}
+
+/// The jobs that have one of these keys, at the time `$3`.
+const WITH_KEYS: &str = concat!(
+    "SELECT ",
+    life_columns!(),
+    " FROM {schema}.job \
+    WHERE (kind, unique_key) IN (SELECT * FROM unnest($1::text[], $2::text[])) \
+    AND unique_key IS NOT NULL AND unique_until IS NULL AND state IN (0, 1, 2, 3) \
+    UNION ALL SELECT ",
+    life_columns!(),
+    " FROM {schema}.job \
+    WHERE (kind, unique_key) IN (SELECT * FROM unnest($1::text[], $2::text[])) \
+    AND unique_until > $3"
+);
 
 /// The prepared statements.
 pub(crate) struct Statements {
@@ -338,6 +423,7 @@ pub(crate) struct Statements {
     pub(crate) leases: Statement,
     pub(crate) lock: Statement,
     pub(crate) update: Statement,
+    pub(crate) update_held: Statement,
     pub(crate) insert: Statement,
     pub(crate) lock_keys: Statement,
     pub(crate) with_keys: Statement,
@@ -373,23 +459,22 @@ impl Statements {
             ))
             .await?,
             // In a fixed order, so that no two transactions deadlock.
-            lock: prepare(
-                "SELECT state, life FROM {schema}.job WHERE id = ANY($1) ORDER BY id FOR UPDATE",
-            )
+            lock: prepare(concat!(
+                "SELECT ",
+                life_columns!(),
+                " FROM {schema}.job WHERE id = ANY($1) ORDER BY id FOR UPDATE"
+            ))
             .await?,
-            update: prepare(
-                "UPDATE {schema}.job AS job SET state = new.state, due_at = new.due_at, \
-                lease_until = new.lease_until, forget_at = new.forget_at, life = new.life, \
-                output = COALESCE(new.output, job.output) \
-                FROM unnest($1::bytea[], $2::smallint[], $3::bigint[], $4::bigint[], \
-                    $5::bigint[], $6::text[], $7::bytea[]) \
-                    AS new (id, state, due_at, lease_until, forget_at, life, output) \
-                WHERE job.id = new.id",
-            )
+            update: prepare(concat!(update!(), " WHERE job.id = new.id")).await?,
+            // Only what is as it was handed out.
+            update_held: prepare(concat!(
+                update!(),
+                " WHERE job.id = new.id AND job.leased_in = ($8::bigint[])[new.n::int] RETURNING job.id"
+            ))
             .await?,
             insert: prepare(
                 "INSERT INTO {schema}.job \
-                (id, kind, version, state, rank, due_at, unique_key, unique_until, life, args) \
+                (id, kind, version, state, rank, due_at, unique_key, unique_until, base, args) \
                 SELECT * FROM unnest($1::bytea[], $2::text[], $3::bigint[], $4::smallint[], \
                     $5::smallint[], $6::bigint[], $7::text[], $8::bigint[], $9::text[], \
                     $10::bytea[]) \
@@ -402,13 +487,7 @@ impl Statements {
                 FROM unnest($1::text[]) AS key",
             )
             .await?,
-            with_keys: prepare(
-                "SELECT state, life FROM {schema}.job \
-                WHERE (kind, unique_key) IN (SELECT * FROM unnest($1::text[], $2::text[])) \
-                AND unique_key IS NOT NULL \
-                AND (unique_until IS NOT NULL OR state IN (0, 1, 2, 3))",
-            )
-            .await?,
+            with_keys: prepare(WITH_KEYS).await?,
             known: prepare("SELECT id FROM {schema}.job WHERE id = ANY($1)").await?,
             fetch: prepare(FETCH).await?,
             promote: prepare(
@@ -417,10 +496,12 @@ impl Statements {
                 ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
             )
             .await?,
-            expired: prepare(
-                "SELECT state, life, id FROM {schema}.job WHERE lease_until <= $1 \
-                ORDER BY lease_until LIMIT $2 FOR UPDATE SKIP LOCKED",
-            )
+            expired: prepare(concat!(
+                "SELECT ",
+                life_columns!(),
+                ", id FROM {schema}.job WHERE lease_until <= $1 \
+                ORDER BY lease_until LIMIT $2 FOR UPDATE SKIP LOCKED"
+            ))
             .await?,
             forget: prepare(
                 "DELETE FROM {schema}.job WHERE id IN (\
@@ -430,14 +511,16 @@ impl Statements {
             .await?,
             // Until then they delay no other job: where column and life differ, the column counts.
             set_aside_queued: prepare(
-                "UPDATE {schema}.job SET state = 0, due_at = $2 WHERE id = ANY($1)",
+                "UPDATE {schema}.job SET state = 0, due_at = $2, lease_until = NULL, \
+                leased_in = NULL, leased_at = NULL, leased_by = NULL WHERE id = ANY($1)",
             )
             .await?,
             set_aside_held: prepare("UPDATE {schema}.job SET lease_until = $2 WHERE id = ANY($1)")
                 .await?,
             notify: prepare("SELECT pg_notify($1, '')").await?,
             status: prepare(&format!(
-                "SELECT state, life, {CLOCK} FROM {{schema}}.job WHERE id = $1"
+                "SELECT {}, {CLOCK} FROM {{schema}}.job WHERE id = $1",
+                life_columns!()
             ))
             .await?,
             output: prepare(&format!(
@@ -504,7 +587,7 @@ fn is_passing(error: &tokio_postgres::Error) -> bool {
 
 #[cfg(all(test, unix))]
 mod tests {
-    use fourway_core::Call;
+    use fourway_core::{AnyRuntime, Call};
     use fourway_jobs_engine::{Engine, NewJob, next_id};
     use fourway_testing::{any, run};
     use tokio_postgres::types::ToSql;
@@ -524,21 +607,44 @@ mod tests {
         }
     }
 
+    /// The statement's plan, and what it has read: before the server has statistics of the table, and
+    /// with them.
+    async fn plans(address: &Address, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Vec<String> {
+        let db = Db::open(address, None).await.unwrap();
+        let explain = format!("EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) {sql}");
+        let explain = address.in_schema(&explain);
+        let mut plans = Vec::new();
+        for counted in [false, true] {
+            if counted {
+                let analyze = address.in_schema("ANALYZE {schema}.job");
+                db.client.batch_execute(&analyze).await.unwrap();
+            }
+            let rows = db.client.query(&explain, values).await.unwrap();
+            let lines: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+            println!("{}\n", lines.join("\n"));
+            plans.push(lines.join("\n"));
+        }
+        plans
+    }
+
+    /// Opens an engine in a separate schema.
+    fn open(name: &str) -> Option<(AnyRuntime, Address, PostgresEngine)> {
+        let url = fourway_servers::postgres_url()?;
+        let schema = format!("{name}_{}", next_id().to_string().to_lowercase());
+        let url = format!("{url}?schema={schema}");
+        let rt = any();
+        let engine = PostgresEngine::builder(&rt, &*url).relaxed(true);
+        let engine = engine.open().wait().unwrap();
+        Some((rt, Address::parse(&url).unwrap(), engine))
+    }
+
     /// A fetch among many jobs reads only the jobs that it hands out, also before the server has
     /// statistics of the table.
     #[test]
     fn a_fetch_among_many_goes_by_the_index() {
-        let Some(url) = fourway_servers::postgres_url() else {
+        let Some((rt, address, engine)) = open("plans") else {
             return;
         };
-        let schema = format!("plans_{}", next_id().to_string().to_lowercase());
-        let url = format!("{url}?schema={schema}");
-        let rt = any();
-        let engine = PostgresEngine::builder(&rt, &*url)
-            .relaxed(true)
-            .open()
-            .wait()
-            .unwrap();
         for kind in ["one", "two"] {
             for _ in 0..10 {
                 let jobs = (0..1000).map(|_| NewJob::new(kind, 1, ""));
@@ -546,30 +652,45 @@ mod tests {
             }
         }
         let plans = own().unwrap().spawn(async move {
-            let address = Address::parse(&url).unwrap();
-            let (client, _line) = connect(&address, None).await.unwrap();
-            let explain = format!("EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) {FETCH}");
-            let explain = address.in_schema(&explain);
             let (kinds, versions) = (vec!["one", "two"], vec![1_i64, 1]);
-            let values: [&(dyn ToSql + Sync); 3] = [&kinds, &versions, &50_i64];
-            let mut plans = Vec::new();
-            for counted in [false, true] {
-                if counted {
-                    let analyze = address.in_schema("ANALYZE {schema}.job");
-                    client.batch_execute(&analyze).await.unwrap();
-                }
-                let rows = client.query(&explain, &values).await.unwrap();
-                let lines: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
-                plans.push(lines.join("\n"));
-            }
-            plans
+            let values: [&(dyn ToSql + Sync); 7] =
+                [&kinds, &versions, &50_i64, &0_i64, &0_i64, &0_i64, &"test"];
+            plans(&address, FETCH, &values).await
         });
         for plan in run(&rt, plans).unwrap() {
-            println!("{plan}\n");
             // PostgreSQL 18 writes `rows=50.00`.
             let wanted = ["Index Scan using job_queued", "rows=50", "loops=2"];
             let by_index = |line: &str| wanted.iter().all(|part| line.contains(part));
             assert!(plan.lines().any(by_index), "{plan}");
+            // And those that it hands out are found by their ids.
+            assert!(plan.contains("Index Scan using job_pkey"), "{plan}");
+            assert!(!plan.contains("Removed by"), "{plan}");
+        }
+    }
+
+    /// Jobs that had the key are not looked at, however many are known.
+    #[test]
+    fn a_key_that_many_had_is_found_by_the_index() {
+        let Some((rt, address, _engine)) = open("keys") else {
+            return;
+        };
+        let plans = own().unwrap().spawn(async move {
+            let db = Db::open(&address, None).await.unwrap();
+            let ended = "INSERT INTO {schema}.job (id, kind, version, state, rank, due_at, \
+                unique_key, unique_until, base, args) \
+                SELECT int8send(n), 'kind', 1, 4, 0, 0, 'key', NULLIF(n % 2, 0) * n, '', '' \
+                FROM generate_series(1, 20000) AS n";
+            let ended = address.in_schema(ended);
+            db.client.batch_execute(&ended).await.unwrap();
+            let (kinds, keys) = (vec!["kind", "kind"], vec!["key", "other"]);
+            plans(&address, WITH_KEYS, &[&kinds, &keys, &19_998_i64]).await
+        });
+        for plan in run(&rt, plans).unwrap() {
+            assert!(plan.contains("Index Scan using job_holds "), "{plan}");
+            assert!(plan.contains("Index Scan using job_holds_until"), "{plan}");
+            // The one whose period is not over.
+            assert!(plan.lines().next().unwrap().contains("rows=1"), "{plan}");
+            assert!(!plan.contains("Removed by"), "{plan}");
         }
     }
 }

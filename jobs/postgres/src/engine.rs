@@ -28,9 +28,10 @@ const STEP: Duration = Duration::from_secs(1);
 
 /// Keeps jobs in a PostgreSQL database, for processes of any number of machines.
 ///
-/// A clone is another handle on the same two connections: one writes, the other reads and listens
-/// for changes by other processes. They live on this crate's own small Tokio runtime, so the engine
-/// can be used from any runtime. Requests never block. The connections end with the last handle.
+/// A clone is another handle on the same connections: one writes, the other reads and listens for
+/// changes by other processes, and under load a third one writes as well. They live on this crate's own
+/// small Tokio runtime, so the engine can be used from any runtime. Requests never block. The connections
+/// end with the last handle.
 ///
 /// In a forked child the requests of an engine from before the fork end as
 /// [closed](EngineError::is_closed). The child opens its own.

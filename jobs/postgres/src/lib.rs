@@ -4,6 +4,7 @@
 
 mod db;
 mod engine;
+mod handed_out;
 mod own_runtime;
 mod reader;
 mod rows;

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
+    future::Future,
     time::Duration,
 };
 
@@ -10,15 +11,19 @@ use fourway_jobs_engine::{
     Beat, CancelAnswer, Counts, EngineError, Fetch, Filter, Held, JobId, JobState, Lease, Leased,
     NewJob, Page, Record, Settled, Submitted, Verdict,
     columns::{self, stored},
-    life::{Change, Life},
+    life::{Change, Life, millis},
+    next_id,
 };
 use futures_util::{
     TryStreamExt,
-    future::{try_join, try_join3},
+    future::{try_join, try_join_all, try_join3},
 };
 use tokio_postgres::{Row, Statement, types::ToSql};
 
-use crate::db::{Db, failed};
+use crate::{
+    db::{Db, failed, life_columns},
+    handed_out::{HandedOut, Hold},
+};
 
 /// How many due jobs one transaction changes besides its requests.
 const SWEEP: i64 = 1000;
@@ -79,32 +84,62 @@ pub(crate) enum Answer {
 /// requests may have been performed before and the answer was lost.
 pub(crate) async fn transact(
     db: &Db,
+    known: &HandedOut,
     asks: &[&Ask],
     again: bool,
 ) -> Result<(Vec<Answer>, bool), EngineError> {
-    let mut group = Group::begin(db, asks, again).await?;
+    let mut group = Group::begin(db, known, asks, again).await?;
     let mut answers: Vec<Option<Answer>> = Vec::new();
     for ask in asks {
         answers.push(group.change(ask));
     }
-    group.write().await?;
-    group.submit(asks, &mut answers).await?;
-    let fetches = asks.iter().any(|ask| matches!(ask, Ask::Fetch(_)));
-    let passes = asks.iter().any(|ask| matches!(ask, Ask::Pass));
+    let [changes, ends] = group.changes()?;
+    let handed = ends.ids.clone();
+    let fetches = asks.iter().filter_map(|ask| match ask {
+        Ask::Fetch(fetch) => Some(group.pick(fetch)),
+        _ => None,
+    });
+    let fetches = try_join_all(fetches.collect::<Vec<_>>());
+    let has = |is: fn(&Ask) -> bool| asks.iter().any(|ask| is(ask));
+    let passes = has(|ask| matches!(ask, Ask::Pass | Ask::Fetch(_)))
+        && group.next.is_some_and(|next| next <= group.now);
     let mut unreadable = None;
-    if (fetches || passes) && group.next.is_some_and(|next| next <= group.now) {
-        unreadable = group.pass().await?;
+    let (ended, fetched) = if passes || has(|ask| matches!(ask, Ask::Submit(_))) {
+        let (_, ended) = try_join(changes.update(db), ends.update_held(db)).await?;
+        group.submit(asks, &mut answers).await?;
+        if passes {
+            unreadable = group.pass().await?;
+        }
+        (ended, fetches.await?)
+    } else {
+        // No statement needs the answer of another one: the server has all of them at once.
+        let (_, ended, fetched) =
+            try_join3(changes.update(db), ends.update_held(db), fetches).await?;
+        (ended, fetched)
+    };
+    if ended.len() < handed.len() {
+        let lost = handed.into_iter().filter(|id| !ended.contains(id));
+        group
+            .settle_again(lost.collect(), asks, &mut answers)
+            .await?;
     }
+    let mut fetched = fetched.iter();
+    let mut holds = Vec::new();
     for (ask, answer) in asks.iter().zip(&mut answers) {
         match ask {
-            Ask::Fetch(fetch) => *answer = Some(group.fetch(fetch).await?),
+            Ask::Fetch(fetch) => {
+                let rows = fetched.next().expect("one for each fetch");
+                *answer = Some(group.lease(fetch, rows, &mut holds).await?);
+            }
             Ask::Pass => {
                 *answer = Some(unreadable.clone().map_or(Answer::Pass, Answer::Refused));
             }
             _ => {}
         }
     }
+    let now = group.now;
     let changed = group.commit().await?;
+    known.add(holds, now);
     let answers = answers.into_iter();
     let answers = answers.map(|answer| answer.expect("each request has an answer by now"));
     Ok((answers.collect(), changed))
@@ -117,8 +152,10 @@ struct Group<'a> {
     again: bool,
     /// When the next transition is due.
     next: Option<u64>,
-    /// The requested jobs, locked.
+    /// The requested jobs: locked, or as they were handed out.
     lives: BTreeMap<JobId, Life>,
+    /// The numbers of the hand-outs of the latter.
+    numbers: BTreeMap<JobId, i64>,
     /// The changed ones of them, with their outputs.
     changed: BTreeMap<JobId, Option<Vec<u8>>>,
     /// A waiter may need to be told.
@@ -126,8 +163,14 @@ struct Group<'a> {
 }
 
 impl<'a> Group<'a> {
-    /// Locks the requested jobs.
-    async fn begin(db: &'a Db, asks: &[&Ask], again: bool) -> Result<Self, EngineError> {
+    /// Locks the requested jobs, except those that this process has handed out, and that only end
+    /// now: their rows are as they were then, or the write finds that they are not.
+    async fn begin(
+        db: &'a Db,
+        known: &HandedOut,
+        asks: &[&Ask],
+        again: bool,
+    ) -> Result<Self, EngineError> {
         let mut ids = BTreeSet::new();
         for ask in asks {
             match ask {
@@ -135,10 +178,31 @@ impl<'a> Group<'a> {
                     ids.insert(*id);
                 }
                 Ask::Beat(beats, _) => ids.extend(beats.iter().map(|beat| beat.lease.id)),
-                Ask::Settle(verdicts) => ids.extend(verdicts.iter().map(|(lease, _)| lease.id)),
-                Ask::Submit(_) | Ask::Fetch(_) | Ask::Pass => {}
+                Ask::Settle(_) | Ask::Submit(_) | Ask::Fetch(_) | Ask::Pass => {}
             }
         }
+        known.forget(&ids);
+        // Rows are locked in one order. Those that are written without having been locked before would
+        // come after the others.
+        let locks_first = again || !ids.is_empty();
+        let mut held = BTreeMap::new();
+        for ask in asks {
+            let Ask::Settle(verdicts) = ask else {
+                continue;
+            };
+            for (lease, _) in verdicts {
+                match known.take(*lease) {
+                    Some(hold) if !locks_first => {
+                        held.insert(lease.id, hold);
+                    }
+                    _ => {
+                        ids.insert(lease.id);
+                    }
+                }
+            }
+        }
+        // Two verdicts on one job.
+        held.retain(|id, _| !ids.contains(id));
         let ids: Vec<_> = ids.iter().map(bytes).collect();
         // The statements are sent at once; the server answers them one by one.
         let (_, time, rows) = try_join3(
@@ -151,12 +215,19 @@ impl<'a> Group<'a> {
         .map_err(failed)?;
         let lives = rows.iter().map(life);
         let lives = lives.map(|life| life.map(|life| (life.id(), life)));
+        let mut lives: BTreeMap<_, _> = lives.collect::<Result<_, _>>()?;
+        let mut numbers = BTreeMap::new();
+        for (id, hold) in held {
+            numbers.insert(id, hold.number);
+            lives.insert(id, hold.life);
+        }
         Ok(Self {
             db,
             now: unsigned(time.get(0)),
             again,
             next: time.get::<_, Option<i64>>(1).map(unsigned),
-            lives: lives.collect::<Result<_, _>>()?,
+            lives,
+            numbers,
             changed: BTreeMap::new(),
             tell: false,
         })
@@ -232,17 +303,56 @@ impl<'a> Group<'a> {
         settled
     }
 
-    /// Writes what has changed.
-    async fn write(&mut self) -> Result<(), EngineError> {
-        let changed = std::mem::take(&mut self.changed);
-        if changed.is_empty() {
-            return Ok(());
+    /// The changes of locked rows, and those of hand-outs.
+    fn changes(&mut self) -> Result<[Columns; 2], EngineError> {
+        let [mut changes, mut ends] = <[Columns; 2]>::default();
+        for (id, output) in std::mem::take(&mut self.changed) {
+            let life = &self.lives[&id];
+            match self.numbers.get(&id) {
+                Some(number) => {
+                    ends.push(life, output)?;
+                    ends.numbers.push(*number);
+                }
+                None => changes.push(life, output)?,
+            }
         }
-        let mut columns = Columns::default();
-        for (id, output) in &changed {
-            columns.push(&self.lives[id], output.as_deref())?;
+        Ok([changes, ends])
+    }
+
+    /// Verdicts on jobs that are not as they were handed out: the lease was lost, or the job is to be
+    /// cancelled.
+    async fn settle_again(
+        &mut self,
+        lost: BTreeSet<Vec<u8>>,
+        asks: &[&Ask],
+        answers: &mut [Option<Answer>],
+    ) -> Result<(), EngineError> {
+        let db = self.db;
+        let ids: Vec<_> = lost.into_iter().collect();
+        let rows = db.client.query(&db.sql.lock, &[&ids]).await;
+        let rows = rows.map_err(failed)?;
+        let ids = ids.iter().map(|bytes| id(bytes));
+        let ids: BTreeSet<_> = ids.collect::<Result<_, _>>()?;
+        for id in &ids {
+            self.numbers.remove(id);
+            self.lives.remove(id);
         }
-        columns.update(self.db).await
+        for row in &rows {
+            let life = life(row)?;
+            self.lives.insert(life.id(), life);
+        }
+        for (ask, answer) in asks.iter().zip(answers) {
+            let (Ask::Settle(verdicts), Some(Answer::Settle(settled))) = (ask, answer) else {
+                continue;
+            };
+            for ((lease, verdict), settled) in verdicts.iter().zip(settled) {
+                if ids.contains(&lease.id) {
+                    *settled = self.settle(*lease, verdict);
+                }
+            }
+        }
+        let [changes, _] = self.changes()?;
+        changes.update(db).await
     }
 
     async fn submit(
@@ -258,7 +368,7 @@ impl<'a> Group<'a> {
         if all.is_empty() {
             return Ok(());
         }
-        let mut keys = Keys::lock(self.db, &all).await?;
+        let mut keys = Keys::lock(self.db, &all, self.now).await?;
         let mut begun: Vec<(Life, Vec<u8>)> = Vec::new();
         for (ask, answer) in asks.iter().zip(answers) {
             let Ask::Submit(jobs) = ask else {
@@ -305,7 +415,7 @@ impl<'a> Group<'a> {
                     // it.
                     columns.push(&life, None)?;
                 }
-                Err(error) => unreadable.push(row.get(2), error),
+                Err(error) => unreadable.push(row.get(5), error),
             }
         }
         self.tell = true;
@@ -314,28 +424,58 @@ impl<'a> Group<'a> {
         set_aside.await
     }
 
-    async fn fetch(&mut self, fetch: &Fetch) -> Result<Answer, EngineError> {
-        let (kinds, versions): (Vec<_>, Vec<_>) = columns::kinds(fetch)
-            .map(|(kind, version)| (kind, i64::from(version)))
-            .unzip();
-        let max = i64::try_from(fetch.max).unwrap_or(i64::MAX);
+    /// Hands jobs out.
+    fn pick(
+        &self,
+        fetch: &'a Fetch,
+    ) -> impl Future<Output = Result<Picked, EngineError>> + use<'a> {
+        let (db, now) = (self.db, stored(self.now));
+        let number = hand_out();
+        async move {
+            let (kinds, versions): (Vec<_>, Vec<_>) = columns::kinds(fetch)
+                .map(|(kind, version)| (kind, i64::from(version)))
+                .unzip();
+            let max = i64::try_from(fetch.max).unwrap_or(i64::MAX);
+            let until = now.saturating_add(stored(millis(fetch.lease)));
+            let values: [&(dyn ToSql + Sync); 7] = [
+                &kinds,
+                &versions,
+                &max,
+                &until,
+                &number,
+                &now,
+                &fetch.worker,
+            ];
+            let rows = db.client.query(&db.sql.fetch, &values);
+            let mut rows = rows.await.map_err(failed)?;
+            rows.sort_by_cached_key(|row| {
+                let (rank, due): (i16, i64) = (row.get(3), row.get(4));
+                (rank, due, row.get::<_, Vec<u8>>(2))
+            });
+            Ok(Picked { number, rows })
+        }
+    }
+
+    /// The jobs that were handed out, of which this process remembers `holds`.
+    async fn lease(
+        &mut self,
+        fetch: &Fetch,
+        picked: &Picked,
+        holds: &mut Vec<Hold>,
+    ) -> Result<Answer, EngineError> {
         let db = self.db;
-        let values: [&(dyn ToSql + Sync); 3] = [&kinds, &versions, &max];
-        let rows = db.client.query(&db.sql.fetch, &values);
-        let rows = rows.await.map_err(failed)?;
-        let mut jobs = Vec::with_capacity(rows.len());
-        let mut columns = Columns::default();
+        let mut jobs = Vec::with_capacity(picked.rows.len());
         let mut unreadable = Unreadable::default();
-        for row in &rows {
-            match life(row) {
+        for row in &picked.rows {
+            match columns::life(row.get(0), JobState::Queued as i64) {
                 Ok(mut life) => {
-                    jobs.push(life.lease(&fetch.worker, fetch.lease, row.get(2), self.now));
-                    columns.push(&life, None)?;
+                    jobs.push(life.lease(&fetch.worker, fetch.lease, row.get(1), self.now));
+                    let number = picked.number;
+                    holds.push(Hold { life, number });
                 }
-                Err(error) => unreadable.push(row.get(3), error),
+                Err(error) => unreadable.push(row.get(2), error),
             }
         }
-        columns.update(db).await?;
         let set_aside = unreadable.set_aside(db, &db.sql.set_aside_queued, self.now);
         if let Some(error) = set_aside.await?.filter(|_| jobs.is_empty()) {
             return Ok(Answer::Refused(error));
@@ -355,6 +495,18 @@ impl<'a> Group<'a> {
     }
 }
 
+/// A number that no other hand-out of a job has: the random half of an id.
+fn hand_out() -> i64 {
+    let [.., a, b, c, d, e, f, g, h] = next_id().to_bytes();
+    i64::from_be_bytes([a, b, c, d, e, f, g, h])
+}
+
+/// The rows of a fetch, in the order of hand-out.
+struct Picked {
+    number: i64,
+    rows: Vec<Row>,
+}
+
 /// The requested unique keys, locked against other transactions.
 #[derive(Default)]
 struct Keys {
@@ -363,7 +515,7 @@ struct Keys {
 }
 
 impl Keys {
-    async fn lock(db: &Db, jobs: &[&NewJob]) -> Result<Self, EngineError> {
+    async fn lock(db: &Db, jobs: &[&NewJob], now: u64) -> Result<Self, EngineError> {
         let keyed = jobs.iter().filter_map(|job| {
             let unique = job.unique.as_ref()?;
             Some((job.kind.as_str(), unique.key.as_str()))
@@ -384,7 +536,8 @@ impl Keys {
         // the current state.
         let (_, rows, known) = try_join3(
             db.client.query(&db.sql.lock_keys, &[&locks]),
-            db.client.query(&db.sql.with_keys, &[&kinds, &keys]),
+            db.client
+                .query(&db.sql.with_keys, &[&kinds, &keys, &stored(now)]),
             db.client.query(&db.sql.known, &[&ids]),
         )
         .await
@@ -450,18 +603,20 @@ async fn insert(db: &Db, jobs: &[(Life, Vec<u8>)]) -> Result<(), EngineError> {
 
 /// Rows to be written, by columns.
 #[derive(Default)]
-struct Columns<'a> {
+struct Columns {
     ids: Vec<Vec<u8>>,
     states: Vec<i16>,
     due: Vec<i64>,
     leases: Vec<Option<i64>>,
     forget: Vec<Option<i64>>,
     lives: Vec<String>,
-    outputs: Vec<Option<&'a [u8]>>,
+    outputs: Vec<Option<Vec<u8>>>,
+    /// Of hand-outs.
+    numbers: Vec<i64>,
 }
 
-impl<'a> Columns<'a> {
-    fn push(&mut self, life: &Life, output: Option<&'a [u8]>) -> Result<(), EngineError> {
+impl Columns {
+    fn push(&mut self, life: &Life, output: Option<Vec<u8>>) -> Result<(), EngineError> {
         let record = &life.record;
         self.ids.push(bytes(&record.id));
         self.states.push(record.state as i16);
@@ -477,7 +632,24 @@ impl<'a> Columns<'a> {
         if self.ids.is_empty() {
             return Ok(());
         }
-        let values: [&(dyn ToSql + Sync); 7] = [
+        let values = self.values();
+        let update = db.client.execute(&db.sql.update, &values);
+        update.await.map(drop).map_err(failed)
+    }
+
+    /// Writes those that are as they were handed out, and gives their ids.
+    async fn update_held(self, db: &Db) -> Result<HashSet<Vec<u8>>, EngineError> {
+        if self.ids.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let [a, b, c, d, e, f, g] = self.values();
+        let values: [&(dyn ToSql + Sync); 8] = [a, b, c, d, e, f, g, &self.numbers];
+        let rows = db.client.query(&db.sql.update_held, &values).await;
+        Ok(rows.map_err(failed)?.iter().map(|row| row.get(0)).collect())
+    }
+
+    fn values(&self) -> [&(dyn ToSql + Sync); 7] {
+        [
             &self.ids,
             &self.states,
             &self.due,
@@ -485,9 +657,7 @@ impl<'a> Columns<'a> {
             &self.forget,
             &self.lives,
             &self.outputs,
-        ];
-        let update = db.client.execute(&db.sql.update, &values);
-        update.await.map(drop).map_err(failed)
+        ]
     }
 }
 
@@ -537,7 +707,7 @@ pub(crate) async fn status(db: &Db, id: JobId) -> Result<Seen<Option<Record>>, E
     let Some(row) = row.map_err(failed)? else {
         return Ok(Seen::So(None));
     };
-    let now = unsigned(row.get(2));
+    let now = unsigned(row.get(5));
     let mut life = life(&row)?;
     if life.expire(now) {
         return Ok(Seen::After(Ask::Expire(id)));
@@ -578,23 +748,32 @@ pub(crate) async fn list(db: &Db, filter: &Filter) -> Result<Seen<Page>, EngineE
     let one_more = i64::try_from(filter.limit.saturating_add(1)).unwrap_or(i64::MAX);
     let some = |so: &str| {
         format!(
-            "SELECT state, life, id, kind, version FROM {}.job WHERE {others}{so} ORDER BY id DESC LIMIT {one_more}",
+            "SELECT {}, id, kind, version FROM {}.job WHERE {others}{so} ORDER BY id DESC LIMIT {one_more}",
+            life_columns!(),
             db.schema
         )
     };
     let sql = if filter.states.is_empty() {
         some("")
     } else {
-        let states = filter.states.iter().map(|one| (*one as i16).to_string());
-        let states = states.collect::<Vec<_>>().join(", ");
-        // Each by an index, and both in the order of ids.
-        let mut parts = vec![format!(
-            "({})",
-            some(&format!(
-                " AND state IN ({states}) AND NOT (state IN (0, 3) AND due_at <= $1)"
-            ))
-        )];
-        if filter.states.contains(&JobState::Queued) {
+        // Each by an index, and all in the order of ids.
+        let mut parts = Vec::new();
+        let (running, others): (Vec<JobState>, Vec<_>) =
+            (filter.states.iter()).partition(|one| **one == JobState::Running);
+        if !running.is_empty() {
+            parts.push(format!("({})", some(" AND lease_until IS NOT NULL")));
+        }
+        if !others.is_empty() {
+            let states = others.iter().map(|one| (*one as i16).to_string());
+            let states = states.collect::<Vec<_>>().join(", ");
+            parts.push(format!(
+                "({})",
+                some(&format!(
+                    " AND state <> 2 AND state IN ({states}) AND NOT (state IN (0, 3) AND due_at <= $1)"
+                ))
+            ));
+        }
+        if others.contains(&JobState::Queued) {
             parts.push(format!(
                 "({})",
                 some(" AND state IN (0, 3) AND due_at <= $1")
@@ -617,11 +796,11 @@ pub(crate) async fn list(db: &Db, filter: &Filter) -> Result<Seen<Page>, EngineE
             life.promote(unsigned(now));
             life
         });
-        let version = u32::try_from(row.get::<_, i64>(4)).unwrap_or_default();
+        let version = u32::try_from(row.get::<_, i64>(7)).unwrap_or_default();
         let state = row.get::<_, i16>(0).into();
         jobs.push(columns::shown(
-            id(row.get(2))?,
-            row.get(3),
+            id(row.get(5))?,
+            row.get(6),
             version,
             state,
             life,
@@ -669,9 +848,18 @@ async fn when(
     }
 }
 
-/// The life in a row whose first columns are the state and the life.
+/// The life in a row that begins with the [columns of a life](life_columns): its text, and the
+/// hand-out that followed.
 fn life(row: &Row) -> Result<Life, EngineError> {
-    columns::life(row.get(1), row.get::<_, i16>(0).into())
+    let state = i64::from(row.get::<_, i16>(0));
+    let mut life = columns::life(row.get(1), state)?;
+    if let (Some(at), Some(worker)) = (row.get::<_, Option<i64>>(2), row.get(3)) {
+        let until = row.get::<_, Option<i64>>(4).unwrap_or(at);
+        let lease = Duration::from_millis(unsigned(until.saturating_sub(at)));
+        life.lease(worker, lease, Vec::new(), unsigned(at));
+        life.record.state = columns::state(state)?;
+    }
+    Ok(life)
 }
 
 fn bytes(id: &JobId) -> Vec<u8> {

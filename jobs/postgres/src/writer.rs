@@ -1,25 +1,47 @@
 //! The connection that writes: [`Writer`].
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    panic::AssertUnwindSafe,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use fourway_adapt::fork::Process;
 use fourway_jobs_engine::{Changes, EngineError};
-use futures_util::FutureExt;
+use futures_util::{
+    FutureExt,
+    future::{Either, select},
+};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{Mutex, Notify, mpsc, oneshot},
     time::{Instant, sleep, timeout},
 };
 
 use crate::{
     db::{Address, Db, PATIENCE, STANDSTILL},
+    handed_out::HandedOut,
     rows::{Answer, Ask, transact},
 };
 
 /// How many requests are one transaction at most.
 const GROUP: usize = 1000;
 
-/// A connection that performs all waiting requests in one transaction: many small writes cost one
-/// sync of the server's disk and three round trips.
+/// How many transactions are made at a time. While one waits for the server, or for its disk, the other
+/// is prepared, or its answers are read.
+const AT_A_TIME: usize = 2;
+
+/// About how many rows are worth a second transaction. Fewer wait for the end of the first one, and for
+/// others to come with them: much of the cost of a transaction is the same for each.
+const LARGE: usize = 64;
+
+/// Connections that perform all waiting requests in one transaction: many small writes cost one
+/// sync of the server's disk and three round trips. The second one is opened when it is first needed.
+///
+/// Requests that wait at the same time have no order, as if they came from two processes.
 #[derive(Clone)]
 pub(crate) struct Writer {
     requests: mpsc::UnboundedSender<Request>,
@@ -33,15 +55,20 @@ struct Request {
 }
 
 impl Writer {
-    /// Starts its task; it ends with the last clone.
+    /// Starts its tasks; they end with the last clone.
     pub(crate) fn start(address: Arc<Address>, changes: Arc<Changes>) -> Self {
         let (requests, receiver) = mpsc::unbounded_channel();
-        let task = Task {
-            address,
-            changes,
-            db: None,
-        };
-        tokio::spawn(run(task, receiver));
+        let receiver = Arc::new(Waiting::new(receiver));
+        let known = Arc::new(HandedOut::default());
+        for _ in 0..AT_A_TIME {
+            let task = Task {
+                address: address.clone(),
+                changes: changes.clone(),
+                known: known.clone(),
+                db: None,
+            };
+            tokio::spawn(run(task, receiver.clone()));
+        }
         Self {
             requests,
             process: Process::this(),
@@ -75,19 +102,75 @@ impl Writer {
 struct Task {
     address: Arc<Address>,
     changes: Arc<Changes>,
+    known: Arc<HandedOut>,
     db: Option<Db>,
 }
 
 /// Performs requests until the last [`Writer`] is gone.
-async fn run(mut once: impl Once, mut receiver: mpsc::UnboundedReceiver<Request>) {
+async fn run(mut once: impl Once, waiting: Arc<Waiting>) {
     let mut group = Vec::new();
-    while receiver.recv_many(&mut group, GROUP).await > 0 {
+    while let Some(_at_work) = waiting.next(&mut group).await {
         let asks: Vec<_> = group.iter().map(|request| &request.ask).collect();
         let answers = answers(&asks, &mut once).await;
         for (request, answer) in group.drain(..).zip(answers) {
             // The caller may be gone.
             let _ = request.reply.send(answer);
         }
+    }
+}
+
+/// The requests that nobody performs yet.
+struct Waiting {
+    receiver: Mutex<mpsc::UnboundedReceiver<Request>>,
+    /// How many transactions are under way.
+    at_work: AtomicUsize,
+    /// One has ended.
+    ended: Notify,
+}
+
+impl Waiting {
+    fn new(receiver: mpsc::UnboundedReceiver<Request>) -> Self {
+        Self {
+            receiver: Mutex::new(receiver),
+            at_work: AtomicUsize::new(0),
+            ended: Notify::new(),
+        }
+    }
+
+    /// The requests of the next transaction, which is under way until the guard is dropped; `None` when
+    /// there will be no more.
+    async fn next(&self, group: &mut Vec<Request>) -> Option<AtWork<'_>> {
+        // One of the tasks waits for requests, and the next one waits for the lock.
+        let mut receiver = self.receiver.lock().await;
+        if receiver.recv_many(group, GROUP).await == 0 {
+            return None;
+        }
+        while group.len() < GROUP && weight(group.iter().map(|one| &one.ask)) < LARGE {
+            // Before the look, so that no end is missed.
+            let ended = self.ended.notified();
+            // Acquire, with the release in the guard's drop, though nothing else is read by it.
+            if self.at_work.load(Ordering::Acquire) == 0 {
+                break;
+            }
+            let room = GROUP - group.len();
+            let (ended, more) = (pin!(ended), pin!(receiver.recv_many(group, room)));
+            if let Either::Right((0, _)) = select(ended, more).await {
+                // The last handle is gone.
+                break;
+            }
+        }
+        self.at_work.fetch_add(1, Ordering::Relaxed);
+        Some(AtWork(self))
+    }
+}
+
+/// A transaction that is under way.
+struct AtWork<'a>(&'a Waiting);
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.0.at_work.fetch_sub(1, Ordering::Release);
+        self.0.ended.notify_waiters();
     }
 }
 
@@ -108,7 +191,7 @@ impl Once for Task {
             _ => Db::open(&self.address, None).await?,
         };
         let patience = patience_for(asks);
-        let transact = timeout(patience, transact(&db, asks, again)).await;
+        let transact = timeout(patience, transact(&db, &self.known, asks, again)).await;
         let (answers, changed) = transact.unwrap_or_else(|_elapsed| {
             db.give_up();
             Err(EngineError::unavailable(
@@ -180,9 +263,14 @@ async fn persist(
     }
 }
 
+/// About how many rows they concern.
+fn weight<'a>(asks: impl Iterator<Item = &'a Ask>) -> usize {
+    asks.map(Ask::weight).sum()
+}
+
 /// How long a group may take, unless the server stands still: much takes longer.
 fn patience_for(asks: &[&Ask]) -> Duration {
-    let rows: usize = asks.iter().map(|ask| ask.weight()).sum();
+    let rows = weight(asks.iter().copied());
     // Even a slow server writes a thousand rows a second.
     let longer = u64::try_from(rows).unwrap_or(u64::MAX);
     STANDSTILL.saturating_add(Duration::from_millis(longer))
@@ -264,7 +352,7 @@ mod tests {
             .unwrap();
         tokio.block_on(async {
             let (requests, receiver) = mpsc::unbounded_channel();
-            tokio::spawn(run(Panics(0), receiver));
+            tokio::spawn(run(Panics(0), Arc::new(Waiting::new(receiver))));
             let writer = Writer {
                 requests,
                 process: Process::this(),

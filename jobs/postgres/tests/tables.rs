@@ -6,8 +6,8 @@ use std::{sync::Arc, time::Duration};
 
 use fourway_core::{AnyRuntime, Call};
 use fourway_jobs_engine::{
-    Engine, EngineErrorKind, EngineFuture, Fetch, Filter, JobId, JobState, Leased, NewJob, Record,
-    Settled, Verdict, next_id,
+    Beat, CancelAnswer, Engine, EngineErrorKind, EngineFuture, Fetch, Filter, Held, JobId,
+    JobState, Leased, NewJob, Record, Settled, Submitted, UniqueKey, Verdict, next_id,
 };
 use fourway_jobs_postgres::PostgresEngine;
 use fourway_servers::postgres_url;
@@ -143,7 +143,7 @@ fn a_row_that_cannot_be_read_holds_up_nobody() {
         let sql = sql.replace("{schema}", engine.schema());
         execute(&url, &sql, Some(id));
     };
-    let write = "UPDATE {schema}.job SET life = '{\"newer\": true}' WHERE id = $1";
+    let write = "UPDATE {schema}.job SET base = '{\"newer\": true}' WHERE id = $1";
     change(write, waits.id);
     change(write, held.id);
     change(
@@ -175,6 +175,163 @@ fn a_row_that_cannot_be_read_holds_up_nobody() {
     assert_eq!(unreadable, [false, true, true]);
     let running = Filter::new().state(JobState::Running).kind("held");
     assert_eq!(run(&rt, engine.list(running)).unwrap().jobs.len(), 1);
+}
+
+/// A verdict is written without a look at the job, if nothing has changed it since it was handed out.
+#[test]
+fn what_others_have_changed_since_it_was_handed_out_counts() {
+    let Some(url) = postgres_url() else {
+        return;
+    };
+    let rt = any();
+    let engine = open(&rt, &url);
+    let schema = engine.schema().to_owned();
+    let other = PostgresEngine::builder(&rt, &*url).schema(schema);
+    let other = Arc::new(other.open().wait().unwrap());
+    let jobs = [(); 4].map(|()| job("kind"));
+    let [plain, cancelled, beaten, lost] = jobs.each_ref().map(|job| job.id);
+    run(&rt, engine.submit(jobs.to_vec())).unwrap();
+    let fetched = run(&rt, engine.fetch(fetch("kind", 4, AGES))).unwrap();
+    let ids: Vec<_> = fetched.iter().map(|job| job.lease.id).collect();
+    assert_eq!(ids, [plain, cancelled, beaten, lost]);
+
+    // As the row has it: the hand-out is beside the text.
+    let status = |id| run(&rt, other.status(id)).unwrap().unwrap();
+    let running = status(plain);
+    assert_eq!((running.state, running.attempt), (JobState::Running, 1));
+    assert_eq!(running.worker.as_deref(), Some("test"));
+    assert_eq!(running.attempts.len(), 1);
+    assert!(running.lease_until > running.started_at);
+
+    let answer = run(&rt, other.cancel(cancelled)).unwrap();
+    assert_eq!(answer, CancelAnswer::Requested);
+    let beat = Beat {
+        lease: fetched[2].lease,
+        progress: None,
+    };
+    assert_eq!(
+        run(&rt, other.heartbeat(vec![beat], AGES)).unwrap(),
+        [Held::Yes]
+    );
+    let release = vec![(fetched[3].lease, Verdict::Release)];
+    assert_eq!(
+        run(&rt, other.settle(release)).unwrap(),
+        [Settled::Recorded]
+    );
+    let again = run(&rt, other.fetch(fetch("kind", 4, AGES))).unwrap();
+    assert_eq!((again.len(), again[0].lease.id), (1, lost));
+
+    // A job that is to be cancelled is not tried again.
+    let later = || Verdict::RetryLater {
+        delay: AGES,
+        error: "not yet".to_owned(),
+        timed_out: false,
+    };
+    let verdicts = fetched.iter().map(|job| (job.lease, later()));
+    let settled = run(&rt, engine.settle(verdicts.collect())).unwrap();
+    let recorded = Settled::Recorded;
+    assert_eq!(settled, [recorded, recorded, recorded, Settled::Lost]);
+    let states = [plain, cancelled, beaten, lost].map(|id| status(id).state);
+    use JobState::{Cancelled, Retrying, Running};
+    assert_eq!(states, [Retrying, Cancelled, Retrying, Running]);
+    // Told twice, it counts once.
+    let twice = (fetched[0].lease, Verdict::Complete(b"1".to_vec()));
+    assert_eq!(run(&rt, engine.settle(vec![twice])).unwrap(), [recorded]);
+    assert_eq!(status(plain).state, Retrying);
+    let own = (again[0].lease, Verdict::Complete(b"1".to_vec()));
+    assert_eq!(run(&rt, engine.settle(vec![own])).unwrap(), [recorded]);
+}
+
+/// What turns tables of this version into those of version 1.
+const TO_1: &str = "
+    ALTER TABLE {schema}.job RENAME COLUMN base TO life;
+    ALTER TABLE {schema}.job DROP COLUMN leased_in, DROP COLUMN leased_at, DROP COLUMN leased_by;
+    ALTER TABLE {schema}.job RESET (fillfactor);
+    DROP INDEX {schema}.job_holds, {schema}.job_holds_until, {schema}.job_waits_or_ended;
+    CREATE INDEX job_unique ON {schema}.job (kind, unique_key)
+        WHERE unique_key IS NOT NULL AND (unique_until IS NOT NULL OR state IN (0, 1, 2, 3));
+    CREATE INDEX job_state ON {schema}.job (state, id);
+    UPDATE {schema}.meta SET version = 1;
+";
+
+#[test]
+fn tables_of_an_older_version_are_taken_over() {
+    let Some(url) = postgres_url() else {
+        return;
+    };
+    let rt = any();
+    let old = open(&rt, &url);
+    let schema = old.schema().to_owned();
+    let (mut held, mut keyed) = (job("held"), job("keyed"));
+    held.max_attempts = 2;
+    keyed.unique = Some(UniqueKey {
+        key: "key".to_owned(),
+        within: Some(AGES * 100),
+    });
+    let ended = job("ended");
+    let all = vec![held.clone(), keyed.clone(), ended.clone()];
+    run(&rt, old.submit(all)).unwrap();
+    let lease = run(&rt, old.fetch(fetch("held", 1, AGES))).unwrap()[0].lease;
+    // In whole, as version 1 writes it.
+    let beat = Beat {
+        lease,
+        progress: None,
+    };
+    run(&rt, old.heartbeat(vec![beat], AGES * 10)).unwrap();
+    let last = run(&rt, old.fetch(fetch("ended", 1, AGES))).unwrap()[0].lease;
+    let done = Verdict::Complete(b"out".to_vec());
+    run(&rt, old.settle(vec![(last, done)])).unwrap();
+    execute(&url, &TO_1.replace("{schema}", &schema), None);
+    // A program that has been running since finds no column. It keeps what it has to say.
+    let error = run(&rt, old.status(held.id)).unwrap_err();
+    assert_eq!(error.kind(), EngineErrorKind::Broken, "{error}");
+
+    let open = || {
+        PostgresEngine::builder(&rt, &*url)
+            .schema(&*schema)
+            .open()
+            .wait()
+    };
+    for engine in [open().unwrap(), open().unwrap()] {
+        let status = |id| run(&rt, engine.status(id)).unwrap().unwrap();
+        assert_eq!(status(held.id).state, JobState::Running);
+        assert_eq!(status(ended.id).state, JobState::Completed);
+        assert_eq!(
+            run(&rt, engine.result(ended.id)).unwrap(),
+            Some(b"out".to_vec())
+        );
+        let mut again = keyed.clone();
+        again.id = next_id();
+        let submitted = run(&rt, engine.submit(vec![again])).unwrap();
+        assert_eq!(submitted, [Submitted::Existing(keyed.id)]);
+        for (state, id) in [
+            (JobState::Running, held.id),
+            (JobState::Queued, keyed.id),
+            (JobState::Completed, ended.id),
+        ] {
+            let page = run(&rt, engine.list(Filter::new().state(state))).unwrap();
+            assert_eq!((page.jobs.len(), page.jobs[0].id), (1, id));
+        }
+        let counts = run(&rt, engine.counts()).unwrap();
+        assert_eq!((counts.running, counts.queued, counts.completed), (1, 1, 1));
+    }
+    let engine = open().unwrap();
+    let settled = run(&rt, engine.settle(vec![(lease, Verdict::Release)])).unwrap();
+    assert_eq!(settled, [Settled::Recorded]);
+    let next = run(&rt, engine.fetch(fetch("held", 1, AGES))).unwrap();
+    assert_eq!((next[0].attempt, next[0].lease.token), (1, 2));
+
+    execute(
+        &url,
+        &format!("UPDATE {schema}.meta SET version = 99"),
+        None,
+    );
+    let error = open().unwrap_err();
+    assert_eq!(error.kind(), EngineErrorKind::Invalid);
+    assert!(
+        error.to_string().contains("a newer program has made them"),
+        "{error}"
+    );
 }
 
 /// A missing table does not concern the request.

@@ -16,7 +16,10 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Counts the changes of the tables. A file of a newer version is refused.
-const SCHEMA: i64 = 1;
+///
+/// Version 2 has no `job_unique`. A file of version 1 keeps it and its version: older programs on the
+/// same file need the index. A new file has the new version, so that they are told.
+const SCHEMA: i64 = 2;
 
 /// State is `JobState as u8`, rank the priority with its sign turned. The rest of a job is in its
 /// life. The columns are for queries; where column and life differ, the column counts.
@@ -54,8 +57,8 @@ pub(crate) use unique_until;
 /// The jobs that may have a unique key: until they end, or for a period. Jobs that had it are in
 /// none of the two, so a submission does not look at them, however many there are.
 ///
-/// Older files have `job_unique`, too. It stays for older programs on the same file, which would read
-/// the whole table without it.
+/// Files of version 1 have `job_unique`, too. It stays for older programs on the same file, which would
+/// read the whole table without it.
 const INDICES: &str = concat!(
     "
 CREATE INDEX IF NOT EXISTS job_holds ON job (kind, unique_key)

@@ -457,11 +457,19 @@ mod tests {
         db.connection
             .execute_batch(
                 "DROP INDEX job_holds; DROP INDEX job_holds_until;
-                CREATE INDEX job_unique ON job (kind, unique_key) WHERE unique_key IS NOT NULL;",
+                CREATE INDEX job_unique ON job (kind, unique_key) WHERE unique_key IS NOT NULL;
+                PRAGMA user_version = 1;",
             )
             .unwrap();
         drop(db);
         let db = Db::open(&path, true).unwrap();
+        // They do not know the version of new files, and are told so when they open one.
+        let sql = "PRAGMA user_version";
+        let version: i64 = db.connection.query_row(sql, [], |row| row.get(0)).unwrap();
+        assert_eq!(version, 1);
+        let new = Db::open(&folder.path().join("new.db"), true).unwrap();
+        let version: i64 = new.connection.query_row(sql, [], |row| row.get(0)).unwrap();
+        assert_eq!(version, 2);
         let sql = "SELECT count(*) FROM sqlite_schema WHERE name = 'job_unique'";
         let kept: i64 = db.connection.query_row(sql, [], |row| row.get(0)).unwrap();
         assert_eq!(kept, 1);

@@ -2,12 +2,14 @@
 
 use std::io::{BufRead, BufReader};
 
-use fourway_core::{AnyRuntime, BlockOn, Spawner, Task, cancel::CancellationToken};
-use fourway_net::Net;
+use fourway_core::AnyRuntime;
 use fourway_testing::on_every_runtime;
-use gateway::{Gateway, Log, Settings};
+use gateway::Settings;
 
-use crate::common::{Service, endless, search};
+use crate::{
+    common::{Service, endless, search},
+    front::Front,
+};
 
 on_every_runtime! { erased
     jobs_are_run_through_a_gateway
@@ -15,18 +17,12 @@ on_every_runtime! { erased
 
 fn jobs_are_run_through_a_gateway(rt: AnyRuntime) {
     let mut service = Service::start(&[]);
-    let upstream = service.url.strip_prefix("http://").unwrap().to_owned();
     let settings = Settings {
-        upstreams: vec![upstream],
         check_path: Some("/overview".to_owned()),
         ..Settings::default()
     };
-    let stop = CancellationToken::new();
-    let listener = rt.block_on(rt.listen_tcp("127.0.0.1:0").into_future());
-    let listener = listener.unwrap();
-    service.url = format!("http://{}", listener.local_addr().unwrap());
-    let (gateway, stopped) = (Gateway::new(&rt, settings, Log::none()), stop.clone());
-    let serving = rt.spawn(async move { gateway.serve(listener, &stopped).await });
+    let front = Front::over(&rt, &[service.url.clone()], settings);
+    service.url.clone_from(&front.url);
 
     // `/run/async` answers at once, though the job has no end.
     let runs = service.submit(&endless());
@@ -46,6 +42,5 @@ fn jobs_are_run_through_a_gateway(rt: AnyRuntime) {
     service.delete(&format!("/jobs/{runs}"));
     service.until_state(&runs, "cancelled");
 
-    stop.cancel();
-    serving.wait().unwrap();
+    front.stop();
 }

@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
-use fourway_core::{BlockOn, Spawner, Task, cancel::CancellationToken};
-use fourway_net::Net;
 use fourway_servers::{Host, Nats, Postgres, Wire, or_not_run};
-use gateway::{Gateway, Log, Settings};
+use gateway::Settings;
 use serde_json::Value;
 
-use crate::common::{Service, Working, endless, search, until};
+use crate::{
+    common::{Service, Working, endless, search, until},
+    front::Front,
+};
 
 /// How many jobs a worker runs at a time: one of each queue.
 const PLACES: usize = 3;
@@ -32,19 +33,13 @@ fn machines_that_are_cut_off(port: u16, store: impl Fn(&str) -> String) {
         [0, 1].map(|at| Service::start_on(&hosts[at], &["--store", &stores[at], "--no-work"]));
     let urls = services.each_ref().map(|service| service.url.clone());
 
-    let rt = fourway_testing::any();
-    let stop = CancellationToken::new();
-    let listener = rt.block_on(rt.listen_tcp("127.0.0.1:0").into_future());
-    let listener = listener.unwrap();
-    services[0].url = format!("http://{}", listener.local_addr().unwrap());
     let settings = Settings {
-        upstreams: urls.iter().map(|url| url.replace("http://", "")).collect(),
         // A connection whose other end has vanished gets 504 then.
         timeout: Duration::from_secs(2),
         ..Settings::default()
     };
-    let (gateway, stopped) = (Gateway::new(&rt, settings, Log::none()), stop.clone());
-    let serving = rt.spawn(async move { gateway.serve(listener, &stopped).await });
+    let front = Front::over(&fourway_testing::any(), &urls, settings);
+    services[0].url.clone_from(&front.url);
     let through = &services[0];
 
     let working = [2, 3, 4].map(|at| {
@@ -124,8 +119,7 @@ fn machines_that_are_cut_off(port: u16, store: impl Fn(&str) -> String) {
     let last = through.submit(&search(1000));
     assert_eq!(through.until_state(&last, "completed")["attempt"], 1);
 
-    stop.cancel();
-    serving.wait().unwrap();
+    front.stop();
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod common;
 
 mod command_line;
 mod events;
+mod front;
 mod gateway;
 mod hosts;
 mod jobs;

@@ -2,13 +2,14 @@
 
 use std::net::TcpListener;
 
-use fourway_core::{BlockOn, Spawner, Task, cancel::CancellationToken};
-use fourway_net::Net;
 use fourway_servers::{nats_url, postgres_url};
-use gateway::{Gateway, Log, Settings};
+use gateway::Settings;
 use serde_json::Value;
 
-use crate::common::{LEASE, Service, Working, endless, search, until};
+use crate::{
+    common::{LEASE, Service, Working, endless, search, until},
+    front::Front,
+};
 
 fn start(store: &str) -> Service {
     Service::start(&["--store", store, "--lease", LEASE, "--at-once", "1"])
@@ -46,17 +47,8 @@ fn the_other_service_goes_on(store: &str) {
 fn workers_are_seen(store: &str) {
     let mut services = [0, 1].map(|_| Service::start(&["--store", store, "--no-work"]));
     let urls = services.each_ref().map(|service| service.url.clone());
-    let rt = fourway_testing::any();
-    let stop = CancellationToken::new();
-    let listener = rt.block_on(rt.listen_tcp("127.0.0.1:0").into_future());
-    let listener = listener.unwrap();
-    services[0].url = format!("http://{}", listener.local_addr().unwrap());
-    let settings = Settings {
-        upstreams: urls.iter().map(|url| url.replace("http://", "")).collect(),
-        ..Settings::default()
-    };
-    let (gateway, stopped) = (Gateway::new(&rt, settings, Log::none()), stop.clone());
-    let serving = rt.spawn(async move { gateway.serve(listener, &stopped).await });
+    let front = Front::over(&fourway_testing::any(), &urls, Settings::default());
+    services[0].url.clone_from(&front.url);
     let through = &services[0];
 
     let mut workers: Vec<_> = ["one", "two", "three"]
@@ -95,8 +87,7 @@ fn workers_are_seen(store: &str) {
     through.delete(&format!("/jobs/{job}"));
     through.until_state(&job, "cancelled");
 
-    stop.cancel();
-    serving.wait().unwrap();
+    front.stop();
 }
 
 #[test]
