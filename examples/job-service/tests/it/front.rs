@@ -4,16 +4,16 @@ use fourway_core::{AnyRuntime, AnyTask, BlockOn, Spawner, Task, cancel::Cancella
 use fourway_net::Net;
 use gateway::{Gateway, Log, Settings};
 
-pub struct Front {
+pub(crate) struct Front {
     /// `http://127.0.0.1:PORT`.
-    pub url: String,
+    pub(crate) url: String,
     stop: CancellationToken,
     serving: AnyTask<()>,
 }
 
 impl Front {
     /// Over the services at these addresses, whatever upstreams the settings name.
-    pub fn over(rt: &AnyRuntime, urls: &[String], settings: Settings) -> Self {
+    pub(crate) fn over(rt: &AnyRuntime, urls: &[String], settings: Settings) -> Self {
         let stop = CancellationToken::new();
         let listener = rt.block_on(rt.listen_tcp("127.0.0.1:0").into_future());
         let listener = listener.unwrap();
@@ -29,7 +29,7 @@ impl Front {
         Self { url, stop, serving }
     }
 
-    pub fn stop(self) {
+    pub(crate) fn stop(self) {
         self.stop.cancel();
         self.serving.wait().unwrap();
     }
