@@ -1,7 +1,7 @@
 //! Values that travel with the work: [`Values`] and [`Key`].
 
 use std::{
-    any::Any,
+    any::{Any, TypeId},
     cell::RefCell,
     fmt,
     future::Future,
@@ -52,12 +52,31 @@ impl<T: Clone + Send + Sync + 'static> Key<T> {
     /// The value that is current on this thread, if there is one.
     #[must_use]
     pub fn get(&'static self) -> Option<T> {
-        Values::with_current(|values| values.look(self).ok().flatten().cloned())
+        if is_plain::<T>() {
+            return Values::with_current(|values| values.look(self).ok().flatten().cloned());
+        }
+        // Cloned outside of the thread-local's borrow, because that is foreign code, which may
+        // enter a scope.
+        let found = |values: &Values| values.find(self).is_some().then(|| values.clone());
+        let values = Values::with_current(found)?;
+        values.look(self).ok().flatten().cloned()
     }
 
     fn id(&'static self) -> usize {
         std::ptr::from_ref(self).addr()
     }
+}
+
+/// Is it a type whose `clone` is known? Decided by the compiler.
+#[inline]
+fn is_plain<T: 'static>() -> bool {
+    let id = TypeId::of::<T>();
+    id == TypeId::of::<u64>()
+        || id == TypeId::of::<u32>()
+        || id == TypeId::of::<usize>()
+        || id == TypeId::of::<u128>()
+        || id == TypeId::of::<bool>()
+        || id == TypeId::of::<&'static str>()
 }
 
 impl<T> fmt::Debug for Key<T> {
@@ -628,6 +647,29 @@ mod tests {
     static OTHER: Key<u32> = Key::new("other");
     static THIRD: Key<u32> = Key::new("third");
     static TEXT: Key<&str> = Key::new("text");
+
+    #[test]
+    fn a_clone_may_enter_a_scope() {
+        #[derive(Debug)]
+        struct Enters;
+
+        impl Clone for Enters {
+            fn clone(&self) -> Self {
+                assert_eq!(A.get(), Some(1));
+                let values = Values::current().with(&A, 2);
+                values.scope(|| assert_eq!(A.get(), Some(2)));
+                Self
+            }
+        }
+
+        static ENTERS: Key<Enters> = Key::new("enters");
+
+        let values = Values::default().with(&A, 1).with(&ENTERS, Enters);
+        values.scope(|| {
+            assert!(ENTERS.get().is_some());
+            assert_eq!(A.get(), Some(1));
+        });
+    }
 
     #[test]
     fn keys_are_told_apart_by_place_and_not_by_name_or_type() {
