@@ -28,3 +28,32 @@ impl Drop for DropGuard {
         }
     }
 }
+
+/// Cancels a token when it is dropped. Made by [`CancellationToken::drop_guard_ref`].
+#[derive(Debug)]
+#[must_use = "the token is cancelled when this is dropped"]
+pub struct DropGuardRef<'a> {
+    token: &'a CancellationToken,
+    armed: bool,
+}
+
+impl<'a> DropGuardRef<'a> {
+    pub(super) fn new(token: &'a CancellationToken) -> Self {
+        Self { token, armed: true }
+    }
+
+    /// Gives the token back, uncancelled.
+    #[must_use]
+    pub fn disarm(mut self) -> &'a CancellationToken {
+        self.armed = false;
+        self.token
+    }
+}
+
+impl Drop for DropGuardRef<'_> {
+    fn drop(&mut self) {
+        if self.armed {
+            self.token.cancel_with(Reason::Dropped);
+        }
+    }
+}

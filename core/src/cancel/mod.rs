@@ -42,8 +42,21 @@
 //!
 //! # Where the ideas come from
 //!
-//! The names are those of tokio-util's `CancellationToken`; reasons and deadlines that are
-//! inherited come from Go's `context`; the current token, from Kotlin's and trio's scopes.
+//! Reasons and deadlines that are inherited come from Go's `context`; the current token, from
+//! Kotlin's and trio's scopes.
+//!
+//! The names are those of tokio-util's `CancellationToken`. Code that moves from it changes the
+//! imports, and the code that uses these:
+//!
+//! * [`cancelled`](CancellationToken::cancelled) gives the [`Cancelled`] with the reason, where
+//!   tokio-util gives `()`, and its future owns its token, so that
+//!   [`cancelled_owned`](CancellationToken::cancelled_owned) has the same type.
+//! * [`run_until_cancelled`](CancellationToken::run_until_cancelled) gives a `Result`, where
+//!   tokio-util gives an `Option`; a future that is ready wins, and the future it returns owns its
+//!   token. There is no `run_until_cancelled_owned`: it would be the same.
+//! * The child that [`child_token`](CancellationToken::child_token) makes is called
+//!   [`child`](CancellationToken::child) here.
+//! * A guard that is dropped cancels with [`Reason::Dropped`].
 //!
 //! [CX-3]: crate::contract#CX-3
 
@@ -61,7 +74,7 @@ mod wait;
 
 pub(crate) use current::CURRENT;
 pub use current::{check, current, is_cancelled, try_current};
-pub use guard::DropGuard;
+pub use guard::{DropGuard, DropGuardRef};
 pub use left::LeftWaker;
 pub use reason::{Cancelled, Reason};
 pub use token::CancellationToken;

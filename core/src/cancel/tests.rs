@@ -213,3 +213,17 @@ fn a_waker_that_is_left_is_woken_replaced_and_taken_back() {
     assert_eq!(counts, [0, 1]);
     assert!(LeftWaker::leave(Some(left), &token, &wakers[0]).is_none());
 }
+
+#[test]
+fn tokio_utils_names_do_what_they_do_there() {
+    let token = CancellationToken::new();
+    let child = token.child_token();
+    let disarmed = token.drop_guard_ref().disarm();
+    assert!(disarmed.is_same(&token) && !token.is_cancelled());
+    let mut waiting = std::pin::pin!(child.cancelled_owned());
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(waiting.as_mut().poll(&mut cx).is_pending());
+    drop(token.drop_guard_ref());
+    assert_eq!(token.reason(), Some(Reason::Dropped));
+    assert!(waiting.as_mut().poll(&mut cx).is_ready());
+}

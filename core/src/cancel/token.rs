@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    Cancelled, DropGuard, Reason, RunUntilCancelled, WaitForCancellation,
+    Cancelled, DropGuard, DropGuardRef, Reason, RunUntilCancelled, WaitForCancellation,
     current::CURRENT,
     node::{Deadline, Node},
     sleep,
@@ -70,6 +70,12 @@ impl CancellationToken {
         Self {
             node: self.node.child(None),
         }
+    }
+
+    /// [`child`](Self::child), by tokio-util's name.
+    #[must_use]
+    pub fn child_token(&self) -> Self {
+        self.child()
     }
 
     /// A [`child`](Self::child) that is cancelled at `deadline` as well, or at the deadline of
@@ -173,6 +179,16 @@ impl CancellationToken {
         WaitForCancellation::new(self.clone())
     }
 
+    /// [`cancelled`](Self::cancelled), which needs no borrow of the token either. tokio-util has two
+    /// kinds of futures for the two.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`cancelled`](Self::cancelled).
+    pub fn cancelled_owned(self) -> WaitForCancellation {
+        WaitForCancellation::new(self)
+    }
+
     /// Runs `future` until it is ready or the token cancelled; in the latter case `future` is
     /// dropped before the error is returned.
     ///
@@ -231,6 +247,11 @@ impl CancellationToken {
     /// Cancels the token when it is dropped, with [`Reason::Dropped`].
     pub fn drop_guard(self) -> DropGuard {
         DropGuard::new(self)
+    }
+
+    /// [`drop_guard`](Self::drop_guard) of a token that is needed again.
+    pub fn drop_guard_ref(&self) -> DropGuardRef<'_> {
+        DropGuardRef::new(self)
     }
 
     /// Calls `f` with this token as the current one.
