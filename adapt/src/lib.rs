@@ -58,6 +58,7 @@ pub mod pool;
 #[cfg(all(test, fourway_shuttle))]
 mod shuttle_models;
 pub mod spin;
+mod stack_size;
 mod sync;
 mod thread_group;
 mod thread_hooks;
@@ -71,6 +72,7 @@ pub use fourway_core::implement::{
     join, later, poll_contained, refuse, wake,
 };
 pub use park::{Root, block_on, run, wakes_a_thread};
+pub use stack_size::check_stack_size;
 pub use thread_group::ThreadGroup;
 pub use thread_hooks::ThreadHooks;
 pub use thread_name::{check_thread_name, thread_name};

@@ -4,6 +4,7 @@ use std::{
 };
 
 use crate::{
+    check_stack_size,
     fork::Process,
     sync::{
         Condvar, Mutex, MutexGuard,
@@ -80,13 +81,14 @@ impl ThreadGroup {
     ///
     /// # Errors
     ///
-    /// If the system has no thread. `life` has been dropped.
+    /// If the system has no thread, or as [`check_stack_size`]. `life` has been dropped.
     pub fn spawn(
         &self,
         name: String,
         stack_size: Option<usize>,
         life: impl FnOnce() + Send + 'static,
     ) -> io::Result<()> {
+        check_stack_size(stack_size)?;
         let mut builder = thread::Builder::new().name(name);
         if let Some(bytes) = stack_size {
             builder = builder.stack_size(bytes);

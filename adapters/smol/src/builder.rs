@@ -6,7 +6,7 @@ use std::{
 };
 
 use fourway_adapt::{
-    ThreadHooks, check_thread_name,
+    ThreadHooks, check_stack_size, check_thread_name,
     fork::ForgetInChild,
     pool::{PoolBuilder, StdThreads},
     thread_name,
@@ -85,6 +85,8 @@ impl Builder {
     /// the standard library's, 2 MiB. Does not change the threads of the global
     /// executor.
     ///
+    /// A size below 64 KiB is refused by [`build`](Self::build).
+    ///
     /// With a chosen size, closures run on the offload threads alone: a thread that waits for one
     /// does not run it itself.
     pub fn thread_stack_size(mut self, bytes: usize) -> Self {
@@ -142,7 +144,8 @@ impl Builder {
     /// # Errors
     ///
     /// * [`io::ErrorKind::InvalidInput`]: no workers, an offload limit of zero,
-    ///   a NUL byte in the threads' name, or a number of workers for the global executor.
+    ///   a NUL byte in the threads' name, stacks below 64 KiB, or a number of workers for the global
+    ///   executor.
     /// * The system's error if it cannot start a worker thread. Those that were started end again.
     ///
     /// # Panics
@@ -152,6 +155,7 @@ impl Builder {
     pub fn build(self) -> io::Result<Smol> {
         let workers = self.workers()?;
         check_thread_name(&self.thread_name)?;
+        check_stack_size(self.thread_stack_size)?;
         // The registry must be able to make a handle, and the handle must know
         // its number in the registry: tie the knot through a weak reference.
         let home: Arc<OnceLock<Weak<ForgetInChild<Shared>>>> = Arc::default();

@@ -6,7 +6,7 @@ use std::{
 };
 
 use fourway_adapt::{
-    ThreadHooks, check_thread_name,
+    ThreadHooks, check_stack_size, check_thread_name,
     fork::ForgetInChild,
     pool::{PoolBuilder, StdThreads},
     thread_name,
@@ -72,6 +72,8 @@ impl Builder {
     /// The size of the stacks of workers and offload threads, in bytes.
     /// Default: the standard library's, 2 MiB.
     ///
+    /// A size below 64 KiB is refused by [`build`](Self::build).
+    ///
     /// With a chosen size, closures run on the offload threads alone: a thread that waits for one
     /// does not run it itself.
     pub fn thread_stack_size(mut self, bytes: usize) -> Self {
@@ -136,7 +138,7 @@ impl Builder {
     /// # Errors
     ///
     /// * [`io::ErrorKind::InvalidInput`]: no workers or more than 65,535, a limit of zero closures,
-    ///   or a NUL byte in the threads' name.
+    ///   a NUL byte in the threads' name, or stacks below 64 KiB.
     /// * The system's error if it cannot start a worker thread. Those that were started end again.
     pub fn build(self) -> io::Result<StdThread> {
         let workers = self.worker_threads.unwrap_or_else(processors);
@@ -155,6 +157,7 @@ impl Builder {
             ));
         }
         check_thread_name(&self.thread_name)?;
+        check_stack_size(self.thread_stack_size)?;
         // The registry must be able to make a handle, and the handle must know
         // its number in the registry: tie the knot through a weak reference.
         let home: Arc<OnceLock<Weak<ForgetInChild<Shared>>>> = Arc::default();

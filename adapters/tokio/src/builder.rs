@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use fourway_adapt::{check_thread_name, discard, thread_name};
+use fourway_adapt::{check_stack_size, check_thread_name, discard, thread_name};
 use tokio::runtime::{Handle, Runtime};
 
 use crate::{
@@ -77,6 +77,8 @@ impl Builder {
 
     /// The size of the threads' stacks, in bytes. Default: the standard
     /// library's, 2 MiB.
+    ///
+    /// A size below 64 KiB is refused when the runtime is built.
     ///
     /// With a chosen size, closures run on the runtime's threads alone: a thread that waits for one
     /// does not run it itself.
@@ -151,8 +153,8 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// * [`io::ErrorKind::InvalidInput`]: no workers, an offload limit of zero, or a NUL byte in
-    ///   the threads' name.
+    /// * [`io::ErrorKind::InvalidInput`]: no workers, an offload limit of zero, a NUL byte in
+    ///   the threads' name, or stacks below 64 KiB.
     /// * The system's error if it cannot start the threads. If a worker after the first has
     ///   none, this does not return: see the [limits](crate#limits).
     pub fn build(mut self) -> io::Result<Tokio> {
@@ -162,8 +164,7 @@ impl Builder {
                 "a runtime needs at least 1 worker thread: with 0, no task could ever run",
             ));
         }
-        check_thread_name(&self.thread_name)?;
-        self.offload.check()?;
+        self.check()?;
         if let Some(handle) = self.handle {
             self.offload.keep_alive = self.keep_alive.unwrap_or(runtime::LINGER);
             return runtime::attach(&handle, self.offload);
@@ -226,8 +227,8 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// * [`io::ErrorKind::InvalidInput`]: an offload limit of zero, or a NUL byte in the threads'
-    ///   name.
+    /// * [`io::ErrorKind::InvalidInput`]: an offload limit of zero, a NUL byte in the threads'
+    ///   name, or stacks below 64 KiB.
     /// * The system's error if the driving thread cannot be started.
     ///
     /// The runtime is then shut down in the background.
@@ -243,8 +244,7 @@ impl Builder {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn build_from_runtime(mut self, runtime: Runtime) -> io::Result<Tokio> {
-        let checked = check_thread_name(&self.thread_name).and_then(|()| self.offload.check());
-        if let Err(error) = checked {
+        if let Err(error) = self.check() {
             // To drop it would wait, and panic in async code.
             runtime.shutdown_background();
             return Err(error);
@@ -255,6 +255,12 @@ impl Builder {
             chosen: self.threads,
         };
         runtime::own(runtime, driver, self.offload, None)
+    }
+
+    fn check(&self) -> io::Result<()> {
+        check_thread_name(&self.thread_name)?;
+        check_stack_size(self.threads.stack_size)?;
+        self.offload.check()
     }
 }
 

@@ -59,6 +59,16 @@ fn a_name_with_a_nul_byte_is_an_error() {
 }
 
 #[test]
+fn a_stack_that_is_too_small_is_an_error() {
+    for bytes in [0, 1, 4096] {
+        let built = Smol::builder().thread_stack_size(bytes).build();
+        assert_eq!(built.unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    }
+    let least = Smol::builder().thread_stack_size(64 << 10).build().unwrap();
+    assert_eq!(least.offload(|| 1).wait().unwrap(), 1);
+}
+
+#[test]
 fn the_largest_limit_is_no_limit() {
     let rt = Smol::builder().offload_limit(usize::MAX).build().unwrap();
     for _ in 0..20 {

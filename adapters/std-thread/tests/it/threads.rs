@@ -133,6 +133,19 @@ fn a_name_with_a_nul_byte_is_an_error() {
 }
 
 #[test]
+fn a_stack_that_is_too_small_is_an_error() {
+    for bytes in [0, 1, 4096] {
+        let built = StdThread::builder().thread_stack_size(bytes).build();
+        assert_eq!(built.unwrap_err().kind(), std::io::ErrorKind::InvalidInput);
+    }
+    let least = StdThread::builder()
+        .thread_stack_size(64 << 10)
+        .build()
+        .unwrap();
+    assert_eq!(least.offload(|| 1).wait().unwrap(), 1);
+}
+
+#[test]
 fn zero_closures_are_an_error() {
     let built = StdThread::builder().compute_limit(0).build();
     let error = built.unwrap_err();

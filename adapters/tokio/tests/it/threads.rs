@@ -133,6 +133,23 @@ fn a_name_with_a_nul_byte_is_an_error() {
 }
 
 #[test]
+fn a_stack_that_is_too_small_is_an_error() {
+    for bytes in [0, 1, 4096] {
+        let builder = Tokio::builder().thread_stack_size(bytes);
+        let error = builder.clone().build().unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+        let native = Runtime::new().unwrap();
+        let error = builder.build_from_runtime(native).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+    }
+    let least = Tokio::builder()
+        .thread_stack_size(64 << 10)
+        .build()
+        .unwrap();
+    assert_eq!(least.offload(|| 1).wait().unwrap(), 1);
+}
+
+#[test]
 fn a_runtime_that_is_taken_over_has_the_offload_settings() {
     let native = Runtime::new().unwrap();
     let rt = Tokio::builder()
