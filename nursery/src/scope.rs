@@ -19,7 +19,11 @@ use crate::{
     NurseryError,
     error::Failure,
     ledger::Ledger,
-    sync::{Mutex, lock},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+        lock,
+    },
 };
 
 /// Runs `body` together with futures that may borrow, all in the calling task.
@@ -88,6 +92,7 @@ where
     let mut body = pin!(made.ok());
     poll_fn(|cx| {
         children.ready.parent(cx);
+        let mut polls = POLLS;
         for _ in 0..ROUNDS {
             if let Some(future) = body.as_mut().as_pin_mut() {
                 match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
@@ -108,7 +113,7 @@ where
             }
             std::mem::swap(&mut children.fresh, &mut *lock(&scope.fresh));
             children.add_fresh();
-            children.poll_ready(&mut ledger);
+            children.poll_ready(&mut ledger, &mut polls);
             if ledger.has_failed() {
                 // At once, and in place: the children first, as for every nursery.
                 ledger.cancelled += children.len() + lock(&scope.fresh).len();
@@ -121,12 +126,12 @@ where
                 }
                 return Poll::Ready(());
             }
-            if lock(&scope.fresh).is_empty() {
+            if polls == 0 || lock(&scope.fresh).is_empty() {
                 break;
             }
             // A child has spawned another, or the body has.
         }
-        if !lock(&scope.fresh).is_empty() {
+        if !(children.round.is_empty() && lock(&scope.fresh).is_empty()) {
             wake(cx.waker().clone());
             return Poll::Pending;
         }
@@ -143,6 +148,9 @@ where
 /// How often one poll adds children that other children have spawned meanwhile. After that the
 /// executor's other tasks have their turn (FA-1, no task starves): each child may spawn the next.
 const ROUNDS: usize = 32;
+
+/// How many children one poll polls, for the same reason. There may be any number of them.
+const POLLS: usize = 256;
 
 /// Destroys something; a panic of its destructor is a failure.
 fn destroy<E>(ledger: &mut Ledger<E>, f: impl FnOnce()) {
@@ -211,10 +219,11 @@ struct Place<'env, E> {
     // `None` while no child has the place.
     child: Option<Child<'env, E>>,
     /// Made once, for all children that have the place one after the other.
+    ticket: Arc<ChildWaker>,
     waker: Waker,
 }
 
-/// The children to poll.
+/// The children to poll, each at most once.
 #[derive(Default)]
 struct Ready {
     state: Mutex<ReadyState>,
@@ -238,13 +247,23 @@ impl Ready {
 
 struct ChildWaker {
     at: usize,
+    /// It is among the children to poll.
+    queued: AtomicBool,
     ready: Arc<Ready>,
 }
 
 impl Wake for ChildWaker {
     fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        // AcqRel pairs with the swap before a poll: either that poll sees what came before this
+        // wake, or the child is queued once more.
+        if self.queued.swap(true, Ordering::AcqRel) {
+            return;
+        }
         let mut state = lock(&self.ready.state);
-        // Twice in the queue would be a poll too many, and no harm.
         state.queue.push_back(self.at);
         let parent = state.parent.take();
         drop(state);
@@ -273,26 +292,45 @@ impl<'env, E> Children<'env, E> {
                 Some(at) => at,
                 None => {
                     let at = self.all.len();
-                    let ready = self.ready.clone();
+                    let ticket = Arc::new(ChildWaker {
+                        at,
+                        queued: AtomicBool::new(false),
+                        ready: self.ready.clone(),
+                    });
                     self.all.push(Place {
                         child: None,
-                        waker: Waker::from(Arc::new(ChildWaker { at, ready })),
+                        waker: Waker::from(ticket.clone()),
+                        ticket,
                     });
                     at
                 }
             };
-            self.all[at].child = Some(child);
-            lock(&self.ready.state).queue.push_back(at);
+            let place = &mut self.all[at];
+            place.child = Some(child);
+            // A late wake of the child before may have queued it. AcqRel as in `wake_by_ref`.
+            if !place.ticket.queued.swap(true, Ordering::AcqRel) {
+                lock(&self.ready.state).queue.push_back(at);
+            }
         }
     }
 
-    /// Polls the woken children, each once, until one fails.
-    fn poll_ready(&mut self, ledger: &mut Ledger<E>) {
-        std::mem::swap(&mut self.round, &mut lock(&self.ready.state).queue);
-        while let Some(at) = self.round.pop_front() {
+    /// Polls the woken children, each once and at most `polls` in all, until one fails. Those that
+    /// are left are in the round.
+    fn poll_ready(&mut self, ledger: &mut Ledger<E>, polls: &mut usize) {
+        if self.round.is_empty() {
+            std::mem::swap(&mut self.round, &mut lock(&self.ready.state).queue);
+        }
+        while *polls > 0 {
+            let Some(at) = self.round.pop_front() else {
+                return;
+            };
+            *polls -= 1;
             // After a late wake the child is gone; or another one is in its place, and is polled
             // once for nothing.
             let place = &mut self.all[at];
+            // Before the poll: a wake during it counts for the next one. AcqRel pairs with the swap
+            // in `wake_by_ref`.
+            place.ticket.queued.swap(false, Ordering::AcqRel);
             let Some(child) = &mut place.child else {
                 continue;
             };

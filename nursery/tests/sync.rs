@@ -1,6 +1,12 @@
 //! Sync nurseries, and scopes that borrow in one task.
 
-use std::{cell::Cell, future::pending, time::Duration};
+use std::{
+    cell::Cell,
+    future::{pending, poll_fn},
+    sync::Mutex,
+    task::{Poll, Waker},
+    time::Duration,
+};
 
 use fourway_core::{
     AnyRuntime, BlockOn, Offload, Spawner,
@@ -481,6 +487,51 @@ fn children_of_a_scope_that_spawn_the_next_let_others_have_their_turn() {
     let result: Result<()> = any().block_on(scoped);
     result.unwrap();
     assert_eq!(count.get(), 10_000);
+}
+
+#[test]
+fn many_wakes_of_a_child_of_a_scope_are_one_poll() {
+    let (count, waker) = (Counter::default(), Mutex::new(None));
+    let (seen, kept) = (&count, &waker);
+    let mut scoped = std::pin::pin!(scope(async |s| {
+        s.spawn(poll_fn(move |cx| {
+            seen.add();
+            *kept.lock().unwrap() = Some(cx.waker().clone());
+            Poll::<std::result::Result<(), String>>::Pending
+        }));
+        pending::<std::result::Result<(), String>>().await
+    }));
+    assert!(any().block_on(poll_once(scoped.as_mut())).is_pending());
+    let waker: Waker = waker.lock().unwrap().clone().unwrap();
+    for polls in 2..4 {
+        for _ in 0..1000 {
+            waker.wake_by_ref();
+        }
+        assert!(any().block_on(poll_once(scoped.as_mut())).is_pending());
+        assert_eq!(count.get(), polls);
+    }
+}
+
+#[test]
+fn many_children_of_a_scope_let_others_have_their_turn() {
+    let count = Counter::default();
+    let seen = &count;
+    let mut scoped = std::pin::pin!(scope(async |s| {
+        for _ in 0..10_000 {
+            s.spawn(async {
+                seen.add();
+                yield_now().await;
+                seen.add();
+                Ok(())
+            });
+        }
+        Ok(())
+    }));
+    assert!(any().block_on(poll_once(scoped.as_mut())).is_pending());
+    assert!((1..1000).contains(&count.get()), "{}", count.get());
+    let result: Result<()> = any().block_on(scoped);
+    result.unwrap();
+    assert_eq!(count.get(), 20_000);
 }
 
 #[test]
