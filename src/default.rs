@@ -312,7 +312,8 @@ impl fmt::Debug for DefaultRuntimeError {
 impl std::error::Error for DefaultRuntimeError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.kind {
-            Kind::Io(_, error) => Some(error),
+            // Its own message is in this one's.
+            Kind::Io(_, error) => error.source(),
             Kind::NoneCompiledIn | Kind::Unknown(_) => None,
         }
     }

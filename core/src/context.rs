@@ -11,6 +11,9 @@
 use crate::implement::mark;
 
 /// What the current thread is running.
+///
+/// These are all: code may block or not, and where it may, it has a place in a pool or not. So a
+/// `match` on it is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Context {
     /// Plain code on a plain thread. It may block.

@@ -348,9 +348,8 @@ impl fmt::Display for JoinError {
                 "{task} belongs to the process from which this one was forked, and none of its \
                  threads are here: make a runtime in the child"
             ),
-            Reason::Unstarted(reason) => {
-                write!(f, "no thread could be started for {task}: {reason}")
-            }
+            // The reason is the source.
+            Reason::Unstarted(_) => write!(f, "no thread could be started for {task}"),
         }
     }
 }
@@ -392,16 +391,18 @@ impl fmt::Debug for JoinError {
     }
 }
 
-/// The [`source`](Error::source) of a panic is its payload, if that is a
-/// `Box<dyn Error + Send + Sync>`. The source of a closure without a thread is the system's error.
+/// No message of the chain is said twice. A panic whose payload is a `Box<dyn Error + Send + Sync>`
+/// has the payload's message in its own, and as its [`source`](Error::source) that of the payload,
+/// which [`try_into_panic`](Self::try_into_panic) gives. The source of a closure without a thread is
+/// the system's error.
 impl Error for JoinError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self.reason() {
             Reason::Panic(Panic {
                 payload: PanicPayload::Error(error),
                 ..
-            })
-            | Reason::Unstarted(error) => Some(&**error),
+            }) => error.source(),
+            Reason::Unstarted(error) => Some(&**error),
             Reason::Panic(_) | Reason::Cancelled | Reason::Shutdown | Reason::Forked => None,
         }
     }
@@ -430,11 +431,28 @@ mod tests {
     }
 
     #[test]
-    fn a_boxed_error_that_was_thrown_is_the_source_and_comes_back_as_it_was() {
+    fn a_boxed_error_that_was_thrown_is_said_once_and_comes_back_as_it_was() {
+        #[derive(Debug)]
+        struct Outer(Box<dyn Error + Send + Sync>);
+        impl fmt::Display for Outer {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("not saved")
+            }
+        }
+        impl Error for Outer {
+            fn source(&self) -> Option<&(dyn Error + 'static)> {
+                Some(&*self.0)
+            }
+        }
+        let outer: Box<dyn Error + Send + Sync> = Box::new(Outer("no disk".into()));
+        let error = JoinError::panicked(Box::new(outer));
+        assert_eq!(error.to_string(), "the task panicked: not saved");
+        assert_eq!(error.source().unwrap().to_string(), "no disk");
+
         let error = JoinError::panicked(boxed("no disk"));
         assert_eq!(error.kind(), JoinErrorKind::Panic);
-        assert_eq!(error.source().unwrap().to_string(), "no disk");
         assert_eq!(error.to_string(), "the task panicked: no disk");
+        assert!(error.source().is_none());
         let payload = error.into_panic();
         let payload = payload.downcast::<Box<dyn Error + Send + Sync>>().unwrap();
         assert_eq!(payload.to_string(), "no disk");
@@ -460,6 +478,7 @@ mod tests {
     #[test]
     fn the_systems_error_is_the_source_where_no_thread_was_to_be_had() {
         let error = JoinError::unstarted(io::Error::from(io::ErrorKind::WouldBlock));
+        assert_eq!(error.to_string(), "no thread could be started for the task");
         let source = error.source().unwrap().downcast_ref::<io::Error>();
         assert_eq!(source.unwrap().kind(), io::ErrorKind::WouldBlock);
         assert!(JoinError::panicked(Box::new("text")).source().is_none());

@@ -100,8 +100,10 @@ impl<E: fmt::Debug> fmt::Debug for ChildError<E> {
 impl<E: Error + 'static> Error for ChildError<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match &self.kind {
-            ChildErrorKind::Failed(failure) => Some(failure),
+            // Its own message is in this one's.
+            ChildErrorKind::Failed(failure) => failure.source(),
             ChildErrorKind::Told => None,
+            // The same message again: by its type the nursery of the reader tells it apart.
             ChildErrorKind::Cancelled(cancelled) => Some(cancelled),
         }
     }

@@ -64,6 +64,7 @@ pub struct CloseGuard {
 
 /// A value that was dropped without being closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Unclosed {
     /// What it was.
     pub what: &'static str,

@@ -8,6 +8,9 @@ use fourway_core::{
 };
 
 /// How one child, or the body, failed.
+///
+/// There is no third way: work gives an error, or does not end by itself, and why is a
+/// [`JoinError`]'s to say. So a `match` on it is complete.
 #[derive(Debug)]
 pub enum Failure<E> {
     /// It returned this error.
@@ -131,6 +134,9 @@ impl<E> NurseryError<E> {
     }
 
     /// The first failure; `None` if nothing failed by itself.
+    ///
+    /// If the nursery ended because of it, its message is part of this error's, and the
+    /// [`source`](Error::source) of this error is that of the failure.
     #[must_use]
     pub fn first(&self) -> Option<&Failure<E>> {
         self.failures.first()
@@ -225,6 +231,10 @@ impl<E: fmt::Display> fmt::Display for NurseryError<E> {
 impl<E: Error + 'static> Error for NurseryError<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match (self.first(), &self.kind) {
+            // Its message is in this one's, and so its own source comes next; unless it is by its
+            // type that a nursery around this one knows a cancellation.
+            (Some(Failure::Error(error)), Kind::Failed) if !chain(error) => error.source(),
+            (Some(Failure::Join(error)), Kind::Failed) => error.source(),
             (Some(Failure::Error(error)), _) => Some(error),
             (Some(Failure::Join(error)), _) => Some(error),
             // By this a nursery around this one knows that it did not fail by itself.

@@ -60,6 +60,8 @@ impl<V> fmt::Debug for Started<V> {
 }
 
 /// Why a child that was started never was ready.
+///
+/// A child that has ended has failed, was cancelled, or did neither. So a `match` on it is complete.
 pub enum StartError<E> {
     /// It failed before; the failure is not the nursery's.
     Failed(Failure<E>),
@@ -95,7 +97,8 @@ impl<E> fmt::Debug for StartError<E> {
 impl<E: Error + 'static> Error for StartError<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Failed(failure) => Some(failure),
+            // Its own message is in this one's.
+            Self::Failed(failure) => failure.source(),
             Self::Cancelled | Self::Ended => None,
         }
     }

@@ -14,7 +14,7 @@ use fourway_core::{
     cancel::{self, CancellationToken, Cancelled, Reason},
     yield_now,
 };
-use fourway_nursery::{Failure, Nursery, nursery};
+use fourway_nursery::{Failure, Nursery, Started, nursery};
 use fourway_std_thread::StdThread;
 use fourway_testing::{AGES, Counter, Gate, each, panic_quietly, run};
 
@@ -354,4 +354,45 @@ fn a_body_that_never_began_counts_as_cancelled_also_on_a_thread_that_unwinds() {
     assert_eq!((error.is_cancelled(), error.cancelled()), (true, 1));
     go.open();
     run(&pool, occupied).unwrap();
+}
+
+/// Each message of an error's chain says something new.
+#[test]
+fn an_error_and_its_sources_say_nothing_twice() {
+    fn chain(error: &(dyn std::error::Error + 'static)) -> Vec<String> {
+        std::iter::successors(Some(error), |error| error.source())
+            .map(ToString::to_string)
+            .collect()
+    }
+
+    each(|rt| {
+        let fails = || async { Err::<(), _>(std::io::Error::other("boom")) };
+        let body = async |n: &Nursery<_, _>| {
+            n.spawn(fails());
+            Ok(())
+        };
+        let failed = run(&rt, nursery(&rt, body)).unwrap_err();
+        assert_eq!(chain(&failed), ["work in the nursery failed: boom"]);
+
+        let panics = async |n: &Nursery<_, std::io::Error>| {
+            n.spawn::<_, ()>(async { panic_quietly("payload") });
+            Ok(())
+        };
+        let panicked = run(&rt, nursery(&rt, panics)).unwrap_err();
+        assert_eq!(chain(&panicked).len(), 1);
+
+        let body = async |n: &Nursery<_, _>| {
+            let never = n.start(|_: Started<()>| fails()).await.unwrap_err();
+            assert_eq!(
+                chain(&never),
+                ["the child failed before it was ready: boom"]
+            );
+            let mut results = n.results::<()>();
+            results.spawn(fails());
+            let failed = results.next().await.unwrap().unwrap_err();
+            assert_eq!(chain(&failed), ["the child failed: boom"]);
+            Ok(())
+        };
+        run(&rt, nursery(&rt, body)).unwrap();
+    });
 }
