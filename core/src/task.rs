@@ -168,7 +168,9 @@ pub trait Task<T>: Future<Output = Result<T, JoinError>> + Send + Sync + Unpin {
     ///
     /// The call itself cancels, not the first poll; the returned future only waits. It gives
     /// `Ok(output)` if the work had finished already, and otherwise an error: cancelled, or the
-    /// panic of the work or of its destructor ([destructors that panic or block][CA-4]).
+    /// panic of the work or of its destructor ([destructors that panic or block][CA-4]). A future
+    /// that was ready at the end of the poll during which it was cancelled gives its output on the
+    /// runtimes std-thread and Tokio, and "cancelled" on smol.
     ///
     /// # Cancel safety
     ///
@@ -236,7 +238,8 @@ impl<K> Cancel<K> {
     ///
     /// # Errors
     ///
-    /// As [`Task::cancel`] says: there is an output only if the work had finished already.
+    /// As [`Task::cancel`] says: there is an output only if the work had finished already, or
+    /// finished in the poll that was running.
     ///
     /// # Panics
     ///
