@@ -261,7 +261,8 @@ impl<'r, R: Runtime, E: Send + 'static> Builder<'r, R, E> {
         let first = FirstSuccess::new(nursery);
         let shared = &first.nursery().shared;
         let ended = drive(first.nursery(), values, async { body(&first).await }).await;
-        let value = first.take();
+        // In a forked child, the parent's children may hold the lock.
+        let value = (!shared.is_inherited()).then(|| first.take()).flatten();
         if let Some(value) = value.filter(|_| !ended.body_failed()) {
             discard(ended);
             return Ok(value);

@@ -121,6 +121,28 @@ where
     }
 }
 
+/// Tells the sink, then the nursery. Nobody is told in a forked child, in which a child that has
+/// forked may end: the nursery is the parent's, and its locks may be held (FK-1, forked children).
+fn report<R, S, T, E>(sink: S, outcome: Outcome<T, E>, shared: Arc<Shared<R, E>>, stake: Stake)
+where
+    R: Runtime,
+    S: Sink<R, T, E>,
+    E: Send + 'static,
+{
+    if shared.is_inherited() {
+        return report_to_nobody(sink, outcome, shared);
+    }
+    let end = sink.take(outcome, &shared);
+    shared.ended(end, stake);
+}
+
+#[cold]
+fn report_to_nobody<S, T, E, N>(sink: S, outcome: Outcome<T, E>, nursery: N) {
+    // Never the last to hold anything of the parent's.
+    std::mem::forget((sink, nursery));
+    discard(outcome);
+}
+
 // ---------------------------------------------------------------------------
 // Tasks
 
@@ -169,8 +191,7 @@ pin_project! {
                 .within(|| destroy_contained(this.future.as_mut(), None));
             discard(this.carried.take());
             let outcome = unfinished(&shared, this.metadata, destroyed);
-            let end = sink.take(outcome, &shared);
-            shared.ended(end, Stake::Place);
+            report(sink, outcome, shared, Stake::Place);
         }
     }
 }
@@ -259,8 +280,7 @@ where
         });
         discard(this.carried.take());
         if let Some((sink, shared)) = this.told.take() {
-            let end = sink.take(outcome, &shared);
-            shared.ended(end, Stake::Place);
+            report(sink, outcome, shared, Stake::Place);
         }
         Poll::Ready(())
     }
@@ -395,8 +415,8 @@ where
             Some(carried) => carried.scope(closure),
             None => closure(),
         }));
-        let end = sink.take(outcome_of(&shared, &self.metadata, result), &shared);
-        shared.ended(end, self.stake);
+        let outcome = outcome_of(&shared, &self.metadata, result);
+        report(sink, outcome, shared, self.stake);
     }
 }
 
@@ -412,8 +432,8 @@ where
         };
         let (closure, carried) = (self.closure.take(), self.carried.take());
         let destroyed = destroy(closure, carried);
-        let end = sink.take(unfinished(&shared, &self.metadata, destroyed), &shared);
-        shared.ended(end, self.stake);
+        let outcome = unfinished(&shared, &self.metadata, destroyed);
+        report(sink, outcome, shared, self.stake);
     }
 }
 
@@ -564,8 +584,8 @@ where
         };
         let (work, carried) = (self.work.take(), self.carried.take());
         let destroyed = destroy(work, carried);
-        let end = sink.take(unfinished(&shared, &self.metadata, destroyed), &shared);
-        shared.ended(end, Stake::NoPlace);
+        let outcome = unfinished(&shared, &self.metadata, destroyed);
+        report(sink, outcome, shared, Stake::NoPlace);
     }
 }
 
@@ -626,7 +646,13 @@ pub(crate) fn refuse<R, W, S, T, E>(
     S: Sink<R, T, E>,
     E: Send + 'static,
 {
-    let outcome = match destroy(Some(work), Some(travel.pack(shared))) {
+    let destroyed = destroy(Some(work), Some(travel.pack(shared)));
+    if shared.is_inherited() {
+        discard(destroyed);
+        std::mem::forget(sink);
+        return;
+    }
+    let outcome = match destroyed {
         Ok(()) => Outcome::Cancelled,
         Err(payload) => panicked(metadata, payload),
     };

@@ -62,9 +62,13 @@ impl<T: Send + 'static, R: Runtime, E: Send + 'static> Collect<T, R, E> {
     }
 
     fn sink(&self) -> CollectSink<T, E> {
-        let mut outputs = lock(&self.outputs);
-        let at = outputs.len();
-        outputs.push(None);
+        let mut at = 0;
+        // In a forked child the lock is the parent's, and no sink of it is called.
+        if !self.nursery.shared.is_inherited() {
+            let mut outputs = lock(&self.outputs);
+            at = outputs.len();
+            outputs.push(None);
+        }
         CollectSink {
             outputs: self.outputs.clone(),
             at,

@@ -9,7 +9,7 @@ use std::{
 };
 
 use fourway_core::{
-    Runtime,
+    JoinError, Runtime,
     cancel::Reason,
     implement::{Slot, discard},
 };
@@ -17,6 +17,7 @@ use fourway_core::{
 use crate::{
     child::{Outcome, Sink},
     child_error::ChildError,
+    error::Failure,
     shared::{End, Shared},
 };
 
@@ -39,6 +40,9 @@ pub(crate) fn pair<R: Runtime, T, E: Send + 'static>(
 /// only that the child failed. Under [`supervise`](crate::Builder::supervise) the failure is inside
 /// of the [`ChildError`].
 ///
+/// In a forked child, the handle of a child from before the fork gives a failure whose error
+/// [`is_forked`](JoinError::is_forked), at once, and dropping it does nothing.
+///
 /// **Dropping** it only gives up the output, because the child belongs to the nursery. A failure
 /// that was not taken goes to the nursery.
 ///
@@ -60,7 +64,7 @@ impl<T, R: Runtime, E: Send + 'static> ChildHandle<T, R, E> {
     /// Has the child ended?
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        self.slot.is_full()
+        self.shared.is_inherited() || self.slot.is_full()
     }
 }
 
@@ -68,6 +72,9 @@ impl<T, R: Runtime, E: Send + 'static> Future for ChildHandle<T, R, E> {
     type Output = Result<T, ChildError<E>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.shared.is_inherited() {
+            return Poll::Ready(Err(ChildError::failed(Failure::Join(JoinError::forked()))));
+        }
         let result = ready!(self.slot.poll(cx));
         self.done = true;
         Poll::Ready(result.unwrap_or_else(|_| unreachable!("the sink fills it with `Ok`")))
@@ -76,6 +83,11 @@ impl<T, R: Runtime, E: Send + 'static> Future for ChildHandle<T, R, E> {
 
 impl<T, R: Runtime, E: Send + 'static> Drop for ChildHandle<T, R, E> {
     fn drop(&mut self) {
+        if self.shared.is_inherited() {
+            // Never the last: an output that is there is the parent's.
+            std::mem::forget((self.slot.clone(), self.shared.clone()));
+            return;
+        }
         if self.done {
             return;
         }

@@ -5,6 +5,7 @@ use std::{
     collections::{HashMap, VecDeque},
     fmt,
     future::{Future, poll_fn},
+    ops::Deref,
     pin::Pin,
     sync::{
         Arc,
@@ -15,7 +16,7 @@ use std::{
 
 use fourway_core::{
     AbortHandle, AnyRuntime, JoinError, Offload, Payload, Runtime, Spawner, Task,
-    implement::{destroy_contained, discard, poll_contained, wake},
+    implement::{destroy_contained, discard, fork::Process, poll_contained, wake},
     task::Metadata,
 };
 use pin_project_lite::pin_project;
@@ -28,8 +29,10 @@ use crate::sync::{Mutex, lock};
 /// [`on`](Self::on) on the one it is given. So moving from Tokio's set changes the imports, and the
 /// code that uses these:
 ///
-/// * Errors and abort handles are fourway's: [`JoinError`] and [`AbortHandle`]. A handle has no
-///   `id`; [`join_next_with_id`](Self::join_next_with_id) gives the set's own.
+/// * Errors are fourway's: [`JoinError`]. What spawns gives an [`AbortMember`], whose
+///   [`id`](AbortMember::id) is that of [`join_next_with_id`](Self::join_next_with_id).
+/// * A closure that was aborted while it ran gives "cancelled", as everywhere in fourway ([cancelled
+///   closures](fourway_core::contract#OF-3)); Tokio gives its output.
 /// * [`spawn_on`](Self::spawn_on) takes a runtime in place of a Tokio `Handle`.
 /// * There is no `spawn_local`; tasks that stay on a thread are started with
 ///   [`local::spawn`](fourway_core::local::spawn).
@@ -38,6 +41,8 @@ use crate::sync::{Mutex, lock};
 ///   [nursery](crate::nursery()). A closure that runs, runs on ([cancelled
 ///   closures](fourway_core::contract#OF-3)), and its output is dropped on its thread.
 /// * **Results** that are not taken stay in the set, and take memory.
+/// * In a **forked child** the tasks from before the fork end with an error that
+///   [`is_forked`](JoinError::is_forked).
 /// * An error of [`join_next`](Self::join_next) comes from a task of the set. If the task that
 ///   joins is cancelled itself, it is dropped at its await like any other, and no result says so.
 ///
@@ -63,8 +68,9 @@ pub struct JoinSet<T: Send + 'static, R: Runtime = AnyRuntime> {
     // `None`: the runtime that the caller of `spawn` is in.
     runtime: Option<R>,
     tasks: HashMap<Id, Handle<R>>,
-    /// Tasks that were destroyed unfinished: only their handles know why.
-    destroyed: Vec<Id>,
+    /// Tasks whose handles have the verdict: why a task was destroyed unfinished, and whether a
+    /// closure, whose output is here, was cancelled while it ran.
+    unsettled: Vec<(Id, Option<T>)>,
     queue: Arc<Queue<T>>,
 }
 
@@ -84,10 +90,63 @@ impl fmt::Display for Id {
     }
 }
 
+/// Cancels a task of a [`JoinSet`] from anywhere, and has its [`Id`]. Otherwise as the
+/// [`AbortHandle`] that it derefs to, and can be made into.
+#[derive(Clone, Debug)]
+pub struct AbortMember {
+    id: Id,
+    abort: AbortHandle,
+}
+
+impl AbortMember {
+    /// The task's number, which [`JoinSet::join_next_with_id`] gives when it has ended.
+    #[must_use]
+    pub fn id(&self) -> Id {
+        self.id
+    }
+}
+
+impl Deref for AbortMember {
+    type Target = AbortHandle;
+
+    fn deref(&self) -> &AbortHandle {
+        &self.abort
+    }
+}
+
+impl From<AbortMember> for AbortHandle {
+    fn from(member: AbortMember) -> Self {
+        member.abort
+    }
+}
+
 type Ended<T> = (Id, Result<T, JoinError>);
-/// `None` for a task that was destroyed unfinished.
-type Told<T> = (Id, Option<Result<T, JoinError>>);
-type Queue<T> = Mutex<Inbox<T>>;
+type Told<T> = (Id, End<T>);
+
+/// How a member has ended.
+enum End<T> {
+    Settled(Result<T, JoinError>),
+    /// The output of a closure, which gives none if it was cancelled while it ran.
+    Ran(T),
+    Destroyed,
+}
+
+/// Where the members tell their ends.
+struct Queue<T> {
+    /// In which it was made. In a forked child the lock may be held for ever (FK-1, forked
+    /// children).
+    process: Process,
+    inbox: Mutex<Inbox<T>>,
+}
+
+impl<T> Default for Queue<T> {
+    fn default() -> Self {
+        Self {
+            process: Process::this(),
+            inbox: Mutex::default(),
+        }
+    }
+}
 
 /// The messages of the members.
 struct Inbox<T> {
@@ -109,7 +168,7 @@ impl<T> Default for Inbox<T> {
 
 /// Closes the inbox: its messages are dropped here, and later ones where they come from.
 fn close<T>(queue: &Queue<T>) {
-    let mut inbox = lock(queue);
+    let mut inbox = lock(&queue.inbox);
     inbox.closed = true;
     let unread = std::mem::take(&mut inbox.told);
     let waker = inbox.waker.take();
@@ -126,7 +185,7 @@ impl<T: Send + 'static> JoinSet<T> {
         Self {
             runtime: None,
             tasks: HashMap::new(),
-            destroyed: Vec::new(),
+            unsettled: Vec::new(),
             queue: Arc::default(),
         }
     }
@@ -144,7 +203,7 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
         Self {
             runtime: Some(runtime),
             tasks: HashMap::new(),
-            destroyed: Vec::new(),
+            unsettled: Vec::new(),
             queue: Arc::default(),
         }
     }
@@ -155,7 +214,7 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
     ///
     /// If the set was made by [`new`](JoinSet::new) and the caller is in no runtime.
     #[track_caller]
-    pub fn spawn<F>(&mut self, future: F) -> AbortHandle
+    pub fn spawn<F>(&mut self, future: F) -> AbortMember
     where
         F: Future<Output = T> + Send + 'static,
     {
@@ -169,7 +228,7 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
     ///
     /// As [`spawn`](Self::spawn).
     #[track_caller]
-    pub fn spawn_named<F>(&mut self, name: impl Into<Cow<'static, str>>, future: F) -> AbortHandle
+    pub fn spawn_named<F>(&mut self, name: impl Into<Cow<'static, str>>, future: F) -> AbortMember
     where
         F: Future<Output = T> + Send + 'static,
     {
@@ -178,7 +237,7 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
 
     /// Starts `future` as a task of the set, on `runtime`.
     #[track_caller]
-    pub fn spawn_on<F, S>(&mut self, future: F, runtime: &S) -> AbortHandle
+    pub fn spawn_on<F, S>(&mut self, future: F, runtime: &S) -> AbortMember
     where
         F: Future<Output = T> + Send + 'static,
         S: Spawner,
@@ -192,7 +251,7 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
     ///
     /// As [`spawn`](Self::spawn).
     #[track_caller]
-    pub fn spawn_blocking<F>(&mut self, f: F) -> AbortHandle
+    pub fn spawn_blocking<F>(&mut self, f: F) -> AbortMember
     where
         F: FnOnce() -> T + Send + 'static,
     {
@@ -209,7 +268,7 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
         &mut self,
         name: impl Into<Cow<'static, str>>,
         f: F,
-    ) -> AbortHandle
+    ) -> AbortMember
     where
         F: FnOnce() -> T + Send + 'static,
     {
@@ -218,7 +277,7 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
 
     /// Hands a closure that may block to the pool of `runtime`, as a task of the set.
     #[track_caller]
-    pub fn spawn_blocking_on<F, S>(&mut self, f: F, runtime: &S) -> AbortHandle
+    pub fn spawn_blocking_on<F, S>(&mut self, f: F, runtime: &S) -> AbortMember
     where
         F: FnOnce() -> T + Send + 'static,
         S: Offload,
@@ -315,6 +374,7 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
 
     /// Lets all tasks run on, and forgets them.
     pub fn detach_all(&mut self) {
+        self.begin_anew_in_child();
         for (_, handle) in self.tasks.drain() {
             match handle {
                 Handle::Task(task) => task.detach(),
@@ -322,7 +382,8 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
                 Handle::Any(task) => task.detach_boxed(),
             }
         }
-        self.destroyed.clear();
+        let outputs = std::mem::take(&mut self.unsettled);
+        outputs.into_iter().for_each(discard);
         // Their messages are not read from now on.
         let left = std::mem::take(&mut self.queue);
         close(&left);
@@ -341,10 +402,11 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
     }
 
     #[track_caller]
-    fn spawn_with<F>(&mut self, metadata: Metadata, future: F) -> AbortHandle
+    fn spawn_with<F>(&mut self, metadata: Metadata, future: F) -> AbortMember
     where
         F: Future<Output = T> + Send + 'static,
     {
+        self.begin_anew_in_child();
         let Some(runtime) = &self.runtime else {
             return self.spawn_with_on(metadata, future, &current());
         };
@@ -353,21 +415,23 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
         self.keep(id, Handle::Task(task))
     }
 
-    fn spawn_with_on<F, S>(&mut self, metadata: Metadata, future: F, runtime: &S) -> AbortHandle
+    fn spawn_with_on<F, S>(&mut self, metadata: Metadata, future: F, runtime: &S) -> AbortMember
     where
         F: Future<Output = T> + Send + 'static,
         S: Spawner,
     {
+        self.begin_anew_in_child();
         let (id, future) = self.future(&metadata, future);
         let task = runtime.spawn_with(metadata, future);
         self.keep(id, Handle::Any(Box::new(task)))
     }
 
     #[track_caller]
-    fn offload_with<F>(&mut self, metadata: Metadata, f: F) -> AbortHandle
+    fn offload_with<F>(&mut self, metadata: Metadata, f: F) -> AbortMember
     where
         F: FnOnce() -> T + Send + 'static,
     {
+        self.begin_anew_in_child();
         let Some(runtime) = &self.runtime else {
             return self.offload_with_on(metadata, f, &current());
         };
@@ -376,11 +440,12 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
         self.keep(id, Handle::Closure(task))
     }
 
-    fn offload_with_on<F, S>(&mut self, metadata: Metadata, f: F, runtime: &S) -> AbortHandle
+    fn offload_with_on<F, S>(&mut self, metadata: Metadata, f: F, runtime: &S) -> AbortMember
     where
         F: FnOnce() -> T + Send + 'static,
         S: Offload,
     {
+        self.begin_anew_in_child();
         let (id, closure) = self.closure(&metadata, f);
         let task = runtime.offload_with(metadata, closure);
         self.keep(id, Handle::Any(Box::new(task)))
@@ -422,27 +487,39 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
         (id, move || member.run())
     }
 
-    fn keep(&mut self, id: Id, handle: Handle<R>) -> AbortHandle {
+    fn keep(&mut self, id: Id, handle: Handle<R>) -> AbortMember {
         let abort = match &handle {
             Handle::Task(task) => task.abort_handle(),
             Handle::Closure(task) => task.abort_handle(),
             Handle::Any(task) => task.abort_handle(),
         };
         self.tasks.insert(id, handle);
-        abort
+        AbortMember { id, abort }
+    }
+
+    /// In a forked child, gives the set an inbox of its own. The tasks from before are those of the
+    /// parent, and their handles say so; the inbox from before is left alone, because its messages
+    /// are the parent's, and its lock may be held.
+    fn begin_anew_in_child(&mut self) {
+        if !self.queue.process.is_this() {
+            std::mem::forget(std::mem::take(&mut self.queue));
+            std::mem::forget(std::mem::take(&mut self.unsettled));
+            self.unsettled = self.tasks.keys().map(|id| (*id, None)).collect();
+        }
     }
 
     fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<Option<Ended<T>>> {
+        self.begin_anew_in_child();
         if self.tasks.is_empty() {
             return Poll::Ready(None);
         }
         loop {
-            if let Some(ended) = self.poll_destroyed(cx) {
+            if let Some(ended) = self.poll_unsettled(cx) {
                 return Poll::Ready(Some(ended));
             }
             // Cloned and dropped outside of the lock, because it is foreign code.
             let mut waker = Some(cx.waker().clone());
-            let mut queue = lock(&self.queue);
+            let mut queue = lock(&self.queue.inbox);
             let told = queue.told.pop_front();
             if told.is_none() {
                 std::mem::swap(&mut queue.waker, &mut waker);
@@ -451,33 +528,37 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
             drop(waker);
             match told {
                 None => return Poll::Pending,
-                Some((id, Some(result))) => return Poll::Ready(Some(self.forget(id, result))),
-                Some((id, None)) => self.destroyed.push(id),
+                Some((id, end)) => {
+                    if let Some(ended) = self.settle(id, end) {
+                        return Poll::Ready(Some(ended));
+                    }
+                }
             }
         }
     }
 
     /// A task that has ended, without a change to the waker that is registered.
     fn try_ended(&mut self) -> Option<Ended<T>> {
+        self.begin_anew_in_child();
         loop {
-            let mut queue = lock(&self.queue);
-            if let Some((id, told)) = queue.told.pop_front() {
+            let mut queue = lock(&self.queue.inbox);
+            if let Some((id, end)) = queue.told.pop_front() {
                 drop(queue);
-                match told {
-                    Some(result) => return Some(self.forget(id, result)),
-                    None => self.destroyed.push(id),
+                let ended = self.settle(id, end);
+                if ended.is_some() {
+                    return ended;
                 }
                 continue;
             }
-            if self.destroyed.is_empty() {
+            if self.unsettled.is_empty() {
                 return None;
             }
             // Their handles keep the last waker that polled them: it must be the waiter's.
             let waiting = queue.waker.take();
             drop(queue);
             let waker = waiting.as_ref().unwrap_or(Waker::noop());
-            let ended = self.poll_destroyed(&mut Context::from_waker(waker));
-            let mut queue = lock(&self.queue);
+            let ended = self.poll_unsettled(&mut Context::from_waker(waker));
+            let mut queue = lock(&self.queue.inbox);
             // A task that has ended meanwhile found no waker.
             let missed = match (waiting, queue.told.is_empty()) {
                 (waiting, true) => std::mem::replace(&mut queue.waker, waiting),
@@ -489,24 +570,41 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
         }
     }
 
-    fn poll_destroyed(&mut self, cx: &mut Context<'_>) -> Option<Ended<T>> {
+    /// The end, unless a handle has the verdict.
+    fn settle(&mut self, id: Id, end: End<T>) -> Option<Ended<T>> {
+        match end {
+            End::Settled(result) => return Some(self.forget(id, result)),
+            End::Ran(output) => self.unsettled.push((id, Some(output))),
+            End::Destroyed => self.unsettled.push((id, None)),
+        }
+        None
+    }
+
+    fn poll_unsettled(&mut self, cx: &mut Context<'_>) -> Option<Ended<T>> {
         let mut at = 0;
-        while let Some(&id) = self.destroyed.get(at) {
+        while let Some(&(id, _)) = self.unsettled.get(at) {
             let poll = match self.tasks.get_mut(&id) {
                 Some(Handle::Task(task)) => Pin::new(task).poll(cx),
                 Some(Handle::Closure(task)) => Pin::new(task).poll(cx),
                 Some(Handle::Any(task)) => Pin::new(task).poll(cx),
                 // A runtime panicked in place of spawning it: it is no task of the set.
                 None => {
-                    self.destroyed.swap_remove(at);
+                    discard(self.unsettled.swap_remove(at));
                     continue;
                 }
             };
-            if let Poll::Ready(result) = poll {
-                self.destroyed.swap_remove(at);
+            if let Poll::Ready(verdict) = poll {
+                let (_, output) = self.unsettled.swap_remove(at);
                 self.tasks.remove(&id);
-                let error = result.err().unwrap_or_else(JoinError::cancelled);
-                return Some((id, Err(error)));
+                let result = match (verdict, output) {
+                    (Ok(()), Some(output)) => Ok(output),
+                    (Ok(()), None) => Err(JoinError::cancelled()),
+                    (Err(error), output) => {
+                        discard(output);
+                        Err(error)
+                    }
+                };
+                return Some((id, result));
             }
             at += 1;
         }
@@ -535,8 +633,12 @@ fn with_id<T>((id, result): Ended<T>) -> Result<(Id, T), (Id, JoinError)> {
 /// Drops the results that were not taken, and aborts the tasks.
 impl<T: Send + 'static, R: Runtime> Drop for JoinSet<T, R> {
     fn drop(&mut self) {
+        self.begin_anew_in_child();
         // A member that runs, such as a closure, holds the inbox until it ends.
         close(&self.queue);
+        std::mem::take(&mut self.unsettled)
+            .into_iter()
+            .for_each(discard);
     }
 }
 
@@ -600,16 +702,21 @@ struct Tells<T> {
 }
 
 impl<T> Tells<T> {
-    fn tell(self, result: Result<Option<Result<T, JoinError>>, Payload>) {
+    fn tell(self, result: Result<End<T>, Payload>) {
         let result = match result {
-            Ok(result) => result,
+            Ok(end) => end,
             Err(payload) => {
                 let mut error = JoinError::panicked(payload);
                 error.set_task(&self.metadata);
-                Some(Err(error))
+                End::Settled(Err(error))
             }
         };
-        let mut queue = lock(&self.queue);
+        if !self.queue.process.is_this() {
+            // The member has forked, and this is the child: the set is the parent's.
+            std::mem::forget(self.queue);
+            return discard(result);
+        }
+        let mut queue = lock(&self.queue.inbox);
         if queue.closed {
             drop(queue);
             return discard(result);
@@ -639,7 +746,7 @@ pin_project! {
             let this = this.project();
             if let Some(tells) = this.tells.take() {
                 let destroyed = destroy_contained(this.future, None);
-                tells.tell(destroyed.map(|()| None));
+                tells.tell(destroyed.map(|()| End::Destroyed));
             }
         }
     }
@@ -660,7 +767,7 @@ where
             Poll::Pending => Poll::Pending,
             Poll::Ready(result) => {
                 if let Some(tells) = this.tells.take() {
-                    tells.tell(result.map(|output| Some(Ok(output))));
+                    tells.tell(result.map(|output| End::Settled(Ok(output))));
                 }
                 Poll::Ready(())
             }
@@ -678,7 +785,7 @@ impl<F: FnOnce() -> T, T> MemberClosure<F, T> {
         if let (Some(closure), Some(tells)) = (self.closure.take(), self.tells.take()) {
             // Unwind safety: the closure's captures are destroyed with it.
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(closure));
-            tells.tell(result.map(|output| Some(Ok(output))));
+            tells.tell(result.map(End::Ran));
         }
     }
 }
@@ -689,7 +796,7 @@ impl<F, T> Drop for MemberClosure<F, T> {
             let closure = self.closure.take();
             let destroyed =
                 std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(closure)));
-            tells.tell(destroyed.map(|()| None));
+            tells.tell(destroyed.map(|()| End::Destroyed));
         }
     }
 }

@@ -80,7 +80,7 @@ pub use collect::Collect;
 pub use error::{Failure, NurseryError, SpawnError};
 pub use first_success::FirstSuccess;
 pub use handle::ChildHandle;
-pub use join_set::{Id, JoinSet};
+pub use join_set::{AbortMember, Id, JoinSet};
 pub use nursery::{Nursery, nursery};
 pub use nursery_handle::NurseryHandle;
 pub use places::{Place, Reserve, Spawned};

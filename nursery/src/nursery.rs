@@ -496,25 +496,14 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
                 work: (work, sink),
             });
         }
-        self.child_of_body(work, sink)
-    }
-
-    /// [`child`](Self::child) for the body. In a forked child it is the runtime that refuses the
-    /// work, with an error that says so.
-    #[track_caller]
-    fn child_of_body<T, W, S>(&self, work: W, sink: S) -> Result<Spawned<R, E>, SpawnError<(W, S)>>
-    where
-        W: Work<R, T, E>,
-        S: Sink<R, T, E>,
-        T: Send + 'static,
-    {
         let metadata = self.label.caller();
         let number = admit(&self.shared, work, metadata, sink, &self.travel, true)?;
         Ok(Spawned::new(&self.shared, number))
     }
 
     /// [`child`](Self::child) for callers that cannot outlive the nursery: a refused child is
-    /// counted as cancelled.
+    /// counted as cancelled. In a forked child it is only destroyed: the nursery of the body says
+    /// in the end that it is the parent's.
     #[track_caller]
     pub(crate) fn start_child<T, W, S>(&self, work: W, sink: S) -> Spawned<R, E>
     where
@@ -522,7 +511,7 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
         S: Sink<R, T, E>,
         T: Send + 'static,
     {
-        match self.child_of_body(work, sink) {
+        match self.child(work, sink) {
             Ok(spawned) => spawned,
             Err(refused) => {
                 let (work, sink) = refused.work;

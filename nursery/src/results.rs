@@ -25,6 +25,10 @@ use crate::{
 /// decides. Dropping this leaves the children to the nursery: unread failures go to the nursery,
 /// and outputs are dropped.
 ///
+/// In a forked child, the results of children from before the fork are the parent's: the next one
+/// is a failure whose error [`is_forked`](fourway_core::JoinError::is_forked), and there is no
+/// other.
+///
 /// A result that has not been read takes memory. A body that spawns without end must read as well;
 /// with a limit on the nursery, `spawn(..).await` keeps the two in step.
 ///

@@ -2,6 +2,7 @@
 
 use std::{
     future::{Future, poll_fn},
+    mem,
     pin::{Pin, pin},
     task::{Context, Poll, ready},
 };
@@ -53,6 +54,7 @@ where
     let mut value = None;
     let over = poll_fn(|cx| {
         loop {
+            let mut failure = None;
             if body.is_none() {
                 // First of all, because this is what usually wakes it.
                 if let Some(over) = shared.try_over() {
@@ -61,7 +63,7 @@ where
             } else if shared.is_to_be_dropped(shields.any()) {
                 let destroyed = values.scope_mut(|| destroy_contained(body.as_mut(), None));
                 if let Err(payload) = destroyed {
-                    shared.body_failed(Failure::Join(JoinError::panicked(payload)));
+                    failure = Some(Failure::Join(JoinError::panicked(payload)));
                 }
             } else {
                 let poll =
@@ -70,11 +72,21 @@ where
                     Poll::Pending => {}
                     Poll::Ready(Ok(Ok(output))) => value = Some(output),
                     Poll::Ready(Ok(Err(error))) if shared.is_cancellation(&error) => {}
-                    Poll::Ready(Ok(Err(error))) => shared.body_failed(Failure::Error(error)),
+                    Poll::Ready(Ok(Err(error))) => failure = Some(Failure::Error(error)),
                     Poll::Ready(Err(payload)) => {
-                        shared.body_failed(Failure::Join(JoinError::panicked(payload)));
+                        failure = Some(Failure::Join(JoinError::panicked(payload)));
                     }
                 }
+            }
+            if shared.is_inherited() {
+                // The body has forked: the children, and the lock, are the parent's.
+                return match body.is_none() {
+                    true => Poll::Ready(over_in_child(failure)),
+                    false => Poll::Pending,
+                };
+            }
+            if let Some(failure) = failure {
+                shared.body_failed(failure);
             }
             if body.is_some() && matches!(asked, Asked::NotYet) {
                 shared.wait_for_token(cx.waker());
@@ -117,10 +129,29 @@ where
     })
     .await;
     guard.disarm();
+    if shared.is_inherited() {
+        // The last reference to none of it: what is inside is the parent's.
+        mem::forget((asked, shared.clone()));
+    }
     let Over { ledger, hold } = over;
     // The nursery around need not wait for this one any more.
     drop(hold);
     Ended { value, ledger }
+}
+
+/// The end of a nursery whose body has ended in a forked child: of the children, only the parent
+/// knows.
+#[cold]
+fn over_in_child<E>(body: Option<Failure<E>>) -> Over<E> {
+    let mut ledger = Box::new(Ledger::new(usize::MAX));
+    ledger.body_failed = body.is_some();
+    let forked = Failure::Join(JoinError::forked());
+    for failure in body.into_iter().chain([forked]) {
+        let surplus = ledger.record(failure, false);
+        debug_assert!(surplus.is_none(), "all are kept");
+    }
+    let (ledger, hold) = (Some(ledger), None);
+    Over { ledger, hold }
 }
 
 /// How far the nursery's future is with the token that asks the nursery to end.
@@ -196,7 +227,9 @@ impl<R: Runtime, E: Send + 'static> Presence<'_, R, E> {
 
 impl<R: Runtime, E: Send + 'static> Drop for Presence<'_, R, E> {
     fn drop(&mut self) {
-        self.0.leave();
+        if !self.0.is_inherited() {
+            self.0.leave();
+        }
     }
 }
 
@@ -212,7 +245,9 @@ impl<R: Runtime, E: Send + 'static> Abandon<'_, R, E> {
 impl<R: Runtime, E: Send + 'static> Drop for Abandon<'_, R, E> {
     fn drop(&mut self) {
         if let Some(shared) = self.0 {
-            shared.abandon();
+            if !shared.is_inherited() {
+                shared.abandon();
+            }
         }
     }
 }

@@ -5,17 +5,22 @@ use std::{
     future::{Future, poll_fn},
     marker::PhantomData,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     task::{Context, Poll},
 };
 
 use fourway_core::{
     AbortHandle, AnyRuntime, JoinError, Offload, Spawner, Task,
     cancel::{CancellationToken, WaitForCancellation},
+    implement::fork::Process,
 };
 use pin_project_lite::pin_project;
 
-use crate::sync::{Mutex, lock};
+use crate::sync::{
+    Mutex,
+    atomic::{AtomicBool, Ordering},
+    lock,
+};
 
 /// Counts tasks, and waits until there are none: tokio-util's `TaskTracker`, on any runtime.
 ///
@@ -27,6 +32,8 @@ use crate::sync::{Mutex, lock};
 ///
 /// **Dropping** it has no effect on the tasks, nor has dropping the [`JoinHandle`] of one: here,
 /// as in tokio-util, a task runs on unless it is aborted.
+///
+/// In a **forked child** it counts no task from before the fork: those are the parent's.
 ///
 /// # Examples
 ///
@@ -45,13 +52,34 @@ use crate::sync::{Mutex, lock};
 /// ```
 #[derive(Clone, Default)]
 pub struct TaskTracker {
-    shared: Arc<Mutex<State>>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// In which it was made. In a forked child the tasks are the parent's, and the lock may be held
+    /// for ever (FK-1, forked children).
+    process: Process,
+    /// Changed under the lock.
+    closed: AtomicBool,
+    state: Mutex<State>,
+    /// What takes its place in a forked child.
+    in_child: OnceLock<TaskTracker>,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            process: Process::this(),
+            closed: AtomicBool::new(false),
+            state: Mutex::default(),
+            in_child: OnceLock::new(),
+        }
+    }
 }
 
 #[derive(Default)]
 struct State {
     tasks: usize,
-    closed: bool,
     /// Cancelled when the tracker is closed and empty; then there is another one.
     done: Option<CancellationToken>,
 }
@@ -70,25 +98,28 @@ impl TaskTracker {
     ///
     /// Dropping the future has no effect.
     pub fn wait(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
-        let mut state = lock(&self.shared);
+        let shared = self.here();
+        let process = shared.process;
+        let mut state = lock(&shared.state);
         let mut waiting: Option<WaitForCancellation> = None;
-        if !(state.closed && state.tasks == 0) {
+        if !(shared.is_closed() && state.tasks == 0) {
             let done = state.done.get_or_insert_with(CancellationToken::new);
             waiting = Some(done.cancelled());
         }
         drop(state);
         poll_fn(move |cx| match &mut waiting {
-            Some(waiting) => Pin::new(waiting).poll(cx).map(|_| ()),
-            None => Poll::Ready(()),
+            Some(waiting) if process.is_this() => Pin::new(waiting).poll(cx).map(|_| ()),
+            _ => Poll::Ready(()),
         })
     }
 
     /// Lets [`wait`](Self::wait) end when there are no tasks. More may still be added. `false` if
     /// it was closed already.
     pub fn close(&self) -> bool {
-        let mut state = lock(&self.shared);
-        let changed = !std::mem::replace(&mut state.closed, true);
-        let done = state.take_done();
+        let shared = self.here();
+        let mut state = lock(&shared.state);
+        let changed = !shared.closed.swap(true, Ordering::Relaxed);
+        let done = shared.take_done(&mut state);
         drop(state);
         tell(done);
         changed
@@ -96,19 +127,23 @@ impl TaskTracker {
 
     /// Takes [`close`](Self::close) back. `false` if it was open.
     pub fn reopen(&self) -> bool {
-        std::mem::take(&mut lock(&self.shared).closed)
+        let shared = self.here();
+        let _state = lock(&shared.state);
+        shared.closed.swap(false, Ordering::Relaxed)
     }
 
     /// Is it closed?
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        lock(&self.shared).closed
+        let shared = self.here();
+        let _state = lock(&shared.state);
+        shared.is_closed()
     }
 
     /// How many tasks there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        lock(&self.shared).tasks
+        lock(&self.here().state).tasks
     }
 
     /// Are there no tasks?
@@ -192,26 +227,60 @@ impl TaskTracker {
     /// Counts as a task until it is dropped.
     #[must_use]
     pub fn token(&self) -> TaskTrackerToken {
-        lock(&self.shared).tasks += 1;
+        let tracker = self.of_this_process();
+        lock(&tracker.shared.state).tasks += 1;
         TaskTrackerToken {
-            tracker: self.clone(),
+            tracker: tracker.clone(),
         }
     }
 
     /// Are both the same tracker?
     #[must_use]
     pub fn ptr_eq(left: &Self, right: &Self) -> bool {
+        let (left, right) = (left.of_this_process(), right.of_this_process());
         Arc::ptr_eq(&left.shared, &right.shared)
+    }
+
+    /// This, or what takes its place in a forked child.
+    fn of_this_process(&self) -> &Self {
+        let mut tracker = self;
+        while !tracker.shared.process.is_this() {
+            tracker = tracker.shared.in_child();
+        }
+        tracker
+    }
+
+    fn here(&self) -> &Shared {
+        &self.of_this_process().shared
     }
 }
 
-impl State {
-    fn take_done(&mut self) -> Option<CancellationToken> {
-        if self.closed && self.tasks == 0 {
-            self.done.take()
+impl Shared {
+    fn is_closed(&self) -> bool {
+        // Relaxed: a thread that must see a change sees it under the lock. In a child of a fork,
+        // the thread that forked is the only one.
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    fn take_done(&self, state: &mut State) -> Option<CancellationToken> {
+        if self.is_closed() && state.tasks == 0 {
+            state.done.take()
         } else {
             None
         }
+    }
+
+    /// A tracker without tasks, closed if this one was.
+    #[cold]
+    fn in_child(&self) -> &TaskTracker {
+        self.in_child.get_or_init(|| {
+            let fresh = TaskTracker::new();
+            fresh
+                .shared
+                .closed
+                .store(self.is_closed(), Ordering::Relaxed);
+            fresh
+        })
     }
 }
 
@@ -325,9 +394,14 @@ impl Clone for TaskTrackerToken {
 
 impl Drop for TaskTrackerToken {
     fn drop(&mut self) {
-        let mut state = lock(&self.tracker.shared);
+        let shared = &self.tracker.shared;
+        if !shared.process.is_this() {
+            // Counted in the parent.
+            return;
+        }
+        let mut state = lock(&shared.state);
         state.tasks -= 1;
-        let done = state.take_done();
+        let done = shared.take_done(&mut state);
         drop(state);
         tell(done);
     }

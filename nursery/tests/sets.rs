@@ -325,3 +325,43 @@ fn a_runtime_that_panics_leaves_nothing_in_the_set() {
         assert!(run(&rt, set.join_next()).is_none());
     });
 }
+
+#[test]
+fn an_aborted_closure_that_runs_gives_no_output() {
+    each(|rt| {
+        for erased in [false, true] {
+            let (running, go) = (Gate::default(), Gate::default());
+            let dropped = Counter::default();
+            let on_drop = dropped.on_drop();
+            let closure = {
+                let (running, go) = (running.clone(), go.clone());
+                move || {
+                    running.open();
+                    go.wait();
+                    Some(on_drop)
+                }
+            };
+            run(&rt, async {
+                let mut set = JoinSet::on(rt.clone());
+                let abort = match erased {
+                    true => set.spawn_blocking_on(closure, &rt),
+                    false => set.spawn_blocking(closure),
+                };
+                running.pass().await;
+                abort.abort();
+                go.open();
+                let (id, error) = set.join_next_with_id().await.unwrap().err().unwrap();
+                assert!(error.is_cancelled(), "{error:?}");
+                assert_eq!((id, dropped.get()), (abort.id(), 1));
+
+                let abort = set.spawn_blocking(|| None);
+                let (id, output) = set.join_next_with_id().await.unwrap().ok().unwrap();
+                assert!(output.is_none());
+                assert_eq!(id, abort.id());
+                let abort = set.spawn(async { None });
+                let (id, _) = set.join_next_with_id().await.unwrap().ok().unwrap();
+                assert_eq!(id, abort.id());
+            });
+        }
+    });
+}

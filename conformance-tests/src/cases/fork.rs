@@ -14,7 +14,10 @@ use std::{
 };
 
 use fourway_core::{BlockOn, JoinError, Offload, Runtime, Shutdown, Spawner, Task, Timer};
-use fourway_nursery::{Nursery, NurseryHandle, Place, SpawnError, StartError, Started, nursery};
+use fourway_nursery::{
+    ChildError, Failure, JoinSet, Nursery, NurseryError, NurseryHandle, Place, SpawnError,
+    StartError, Started, TaskTracker, nursery, sync_nursery,
+};
 
 use crate::{
     Case,
@@ -122,6 +125,9 @@ fn handles<S: Setup>(s: S) {
     assert!(poll_once(&mut closed.as_mut(), Waker::noop()).is_pending());
     assert!(!nursery.is_closed());
     let mut reserve = Some(Box::pin(nursery.reserve()));
+    sets(&rt);
+    children(&rt, &nursery);
+    bodies(&rt);
     in_child(|| {
         assert!(nursery.is_closed());
         at_once(closed.as_mut());
@@ -167,6 +173,177 @@ fn closed_to_all<R: Runtime>(
     nursery.cancel();
     assert!(!nursery.token().is_cancelled());
     assert!(!format!("{nursery:?}").is_empty());
+}
+
+/// Sets and trackers of tasks from before a fork, in the child.
+fn sets<R: Runtime>(rt: &R) {
+    let (go, gate) = Gate::pair();
+    let tracker = TaskTracker::new();
+    let mut set = JoinSet::on(rt.clone());
+    let waits = gate.clone();
+    set.spawn(tracker.track_future(async move { waits.opened().await }));
+    set.spawn_blocking(move || gate.wait());
+    set.spawn(async {});
+    tracker.close();
+    let mut wait = Box::pin(tracker.wait());
+    assert!(poll_once(&mut wait.as_mut(), Waker::noop()).is_pending());
+    in_child(|| {
+        is_forked(set.try_join_next().expect("all are forked"));
+        for _ in 0..2 {
+            is_forked(at_once(Box::pin(set.join_next())).expect("not joined yet"));
+        }
+        assert!(at_once(Box::pin(set.join_next())).is_none());
+        // It is a set like any other then, of a runtime that refuses.
+        set.spawn(async {});
+        is_forked(at_once(Box::pin(set.join_next())).expect("it is refused"));
+        at_once(wait.as_mut());
+        assert!(tracker.is_closed() && tracker.is_empty());
+        at_once(Box::pin(tracker.wait()));
+        let token = tracker.token();
+        assert_eq!(tracker.len(), 1);
+        let mut wait = Box::pin(tracker.wait());
+        assert!(poll_once(&mut wait.as_mut(), Waker::noop()).is_pending());
+        drop(token);
+        at_once(wait.as_mut());
+    });
+    assert!(poll_once(&mut wait.as_mut(), Waker::noop()).is_pending());
+    go.open();
+    drive(set.join_all());
+    drive(wait);
+}
+
+#[track_caller]
+fn is_forked_child<T>(result: Result<T, ChildError<Infallible>>) {
+    let error = result.err().expect("there is an output");
+    match error.into_failure() {
+        Some(Failure::Join(error)) => is_forked(Err::<(), _>(error)),
+        _ => panic!("it is not forked"),
+    }
+}
+
+/// Handles of children from before a fork, in the child.
+fn children<R: Runtime>(rt: &R, nursery: &NurseryHandle<R, Infallible>) {
+    let (go, gate) = Gate::pair();
+    let mut waiting = nursery
+        .spawn_handle(async move {
+            gate.opened().await;
+            Ok(1)
+        })
+        .expect("it is open");
+    assert!(poll_once(&mut waiting, Waker::noop()).is_pending());
+    let mut ended = nursery.offload_handle(|| Ok(2)).expect("it is open");
+    eventually("the child ends", || ended.is_finished());
+    in_child(|| {
+        assert!(waiting.is_finished() && ended.is_finished());
+        is_forked_child(at_once(&mut waiting));
+        is_forked_child(at_once(&mut ended));
+    });
+    go.open();
+    assert_eq!(drive(waiting).unwrap() + drive(ended).unwrap(), 3);
+
+    let (go, gate) = Gate::pair();
+    let sum = sync_nursery(rt, |n| {
+        let again = gate.clone();
+        let mut handle = Some(n.spawn_handle(move || {
+            gate.wait();
+            Ok::<_, Infallible>(3)
+        }));
+        let mut results = n.results();
+        results.spawn(move || {
+            again.wait();
+            Ok(4)
+        });
+        in_child(|| {
+            let handle = handle.take().expect("ours");
+            assert!(handle.is_finished());
+            is_forked_child(handle.join());
+            is_forked_child(results.next().expect("one, which says so"));
+            assert!(results.next().is_none() && results.is_empty());
+        });
+        go.open();
+        let read = results.next().expect("it is not read yet").unwrap();
+        Ok(read + handle.expect("the parent's").join().unwrap())
+    });
+    assert_eq!(sum.unwrap(), 7);
+}
+
+/// Nurseries whose bodies end in a child.
+fn bodies<R: Runtime>(rt: &R) {
+    let (go, gate) = Gate::pair();
+    let (goes_on, in_the_child) = (AtomicBool::new(false), AtomicBool::new(false));
+    let body_goes_on = || {
+        poll_fn(|_| match goes_on.load(Ordering::SeqCst) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        })
+    };
+    let mut started = Box::pin(nursery(rt, async |n: &Nursery<R, Infallible>| {
+        let (waits, reads) = (gate.clone(), gate.clone());
+        n.spawn(async move {
+            waits.opened().await;
+            Ok(())
+        });
+        let mut results = n.results();
+        results.spawn(async move {
+            reads.opened().await;
+            Ok(1)
+        });
+        body_goes_on().await;
+        if !in_the_child.load(Ordering::SeqCst) {
+            return Ok(results.next().await.expect("not read yet").unwrap());
+        }
+        is_forked_child(at_once(Box::pin(results.next())).expect("one, which says so"));
+        assert!(at_once(Box::pin(results.next())).is_none());
+        // What is spawned now is destroyed, unrun.
+        let destroyed = Destroyed::default();
+        let on_drop = destroyed.on_drop();
+        at_once(Box::pin(n.spawn::<_, ()>(async move {
+            drop(on_drop);
+            pending().await
+        })));
+        assert!(destroyed.get());
+        is_forked_child(at_once(n.offload_handle(|| Ok(()))));
+        results.spawn(async { Ok(2) });
+        drop(results);
+        Ok(5)
+    }));
+    assert!(poll_once(&mut started.as_mut(), Waker::noop()).is_pending());
+    // This one waits for its child alone.
+    let waits = gate.clone();
+    let mut waiting = Box::pin(nursery(rt, async |n: &Nursery<R, Infallible>| {
+        n.spawn(async move {
+            waits.opened().await;
+            Ok(())
+        });
+        Ok(6)
+    }));
+    assert!(poll_once(&mut waiting.as_mut(), Waker::noop()).is_pending());
+    let mut dropped = Some(Box::pin(nursery(rt, async |_: &Nursery<R, Infallible>| {
+        pending::<Result<(), Infallible>>().await
+    })));
+    assert!(poll_once(dropped.as_mut().expect("ours"), Waker::noop()).is_pending());
+    in_child(|| {
+        in_the_child.store(true, Ordering::SeqCst);
+        goes_on.store(true, Ordering::SeqCst);
+        is_over_in_child(at_once(started.as_mut()));
+        is_over_in_child(at_once(waiting.as_mut()));
+        drop(dropped.take());
+    });
+    assert!(poll_once(&mut waiting.as_mut(), Waker::noop()).is_pending());
+    go.open();
+    goes_on.store(true, Ordering::SeqCst);
+    assert_eq!(drive(started).unwrap() + drive(waiting).unwrap(), 7);
+}
+
+#[track_caller]
+fn is_over_in_child(ended: Result<i32, NurseryError<Infallible>>) {
+    let failures = ended
+        .expect_err("its children are the parent's")
+        .into_failures();
+    match <[_; 1]>::try_from(failures) {
+        Ok([Failure::Join(error)]) => is_forked(Err::<(), _>(error)),
+        other => panic!("{other:?}"),
+    }
 }
 
 /// A nursery whose only child waits for the gate.
@@ -251,9 +428,21 @@ fn dropping<S: Setup>(s: S) {
     let task = suspended(&rt, &destroyed);
     let detached = Destroyed::default();
     suspended(&rt, &detached).detach();
-    let mut all = Some((task, rt));
+    let output = Destroyed::default();
+    let (nursery, _) = open_nursery(&rt);
+    let mut set = JoinSet::on(rt.clone());
+    let on_drop = output.on_drop();
+    let ended = set.spawn(async move { on_drop });
+    eventually("it has ended", || ended.is_finished());
+    let on_drop = output.on_drop();
+    let handle = nursery.spawn_handle(async move { Ok(on_drop) });
+    let handle = handle.expect("it is open");
+    eventually("it has ended", || handle.is_finished());
+    let mut all = Some((task, rt, set, handle));
     in_child(|| {
-        let (task, rt) = all.take().expect("ours");
+        let (task, rt, set, handle) = all.take().expect("ours");
+        drop((set, handle));
+        assert!(!output.get(), "an output of the parent's");
         drop(task);
         drop(rt.clone());
         // The last one.

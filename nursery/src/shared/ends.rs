@@ -124,8 +124,11 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
                 hold: None,
             });
         }
+        if self.is_inherited() {
+            return None;
+        }
         // The last member may be about to look for a waker, and need not.
-        let (over, host) = self.members.is_over().then(|| self.lock().over())?;
+        let (over, host) = self.lock().over();
         drop(host);
         Some(over)
     }

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use fourway_core::{
-    BlockOnError,
+    BlockOnError, JoinError,
     implement::{self, Slot, discard},
 };
 
@@ -28,7 +28,13 @@ impl<T, E: Send + 'static> SyncHandle<T, E> {
     /// Has the child ended?
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        self.slot.is_full()
+        self.is_inherited() || self.slot.is_full()
+    }
+
+    /// Is this a forked child of the process in which the nursery was opened? The child is the
+    /// parent's then, and so is the lock of the slot (FK-1, forked children).
+    fn is_inherited(&self) -> bool {
+        !self.outcome.process.is_this()
     }
 
     /// Blocks until the child has ended, and gives its output.
@@ -37,6 +43,9 @@ impl<T, E: Send + 'static> SyncHandle<T, E> {
     ///
     /// If the children that have all the places wait for another child that is behind them in line,
     /// they wait for ever.
+    ///
+    /// In a forked child, the handle of a child from before the fork gives a failure whose error
+    /// [`is_forked`](JoinError::is_forked), at once.
     ///
     /// # Errors
     ///
@@ -62,6 +71,9 @@ impl<T, E: Send + 'static> SyncHandle<T, E> {
     /// given up then. The inner result is that of `join`.
     pub fn try_join(self) -> Result<Result<T, ChildError<E>>, BlockOnError> {
         implement::check_may_block()?;
+        if self.is_inherited() {
+            return Ok(Err(ChildError::failed(Failure::Join(JoinError::forked()))));
+        }
         match wait_for(&*self.outcome.wait, |cx| self.slot.poll(cx)) {
             Ok(result) => Ok(result),
             Err(_) => unreachable!("the sink fills it with `Ok`"),
@@ -71,6 +83,11 @@ impl<T, E: Send + 'static> SyncHandle<T, E> {
 
 impl<T, E: Send + 'static> Drop for SyncHandle<T, E> {
     fn drop(&mut self) {
+        if self.is_inherited() {
+            // Never the last: an output that is there is the parent's.
+            std::mem::forget((self.slot.clone(), self.outcome.clone()));
+            return;
+        }
         // In one step: the child may be ending at this moment.
         match self.slot.give_up() {
             Some(Ok(Err(error))) => {

@@ -54,6 +54,9 @@ pub(crate) use self::{
 /// Works on any thread that may block; in an offloaded closure too, with a pool of one, for its
 /// threads are not the pool's.
 ///
+/// If the body forks, the nursery does not end in the child of the fork, for it waits for threads
+/// that are not there: let the child exec or exit.
+///
 /// # Errors
 ///
 /// See [`NurseryError`]. On a thread that runs async code, which it would block,

@@ -10,7 +10,7 @@ use std::{
 use fourway_core::{
     JoinError, Payload,
     cancel::{CancellationToken, Reason},
-    implement::{Enclosing, Hold, discard, enclose_with, wake},
+    implement::{Enclosing, Hold, discard, enclose_with, fork::Process, wake},
     values::Values,
 };
 
@@ -25,6 +25,8 @@ use super::{sink::SyncOutcome, wait::Wait};
 
 /// The state that is left when the threads are gone.
 pub(super) struct SyncOutcomes<E> {
+    /// In which the nursery was opened.
+    pub(super) process: Process,
     pub(super) token: CancellationToken,
     pub(super) supervise: bool,
     /// A failure that `on_failure` has taken is no failure of the nursery.

@@ -12,7 +12,7 @@ use std::{
 use fourway_core::{
     JoinError,
     cancel::{CancellationToken, Reason},
-    implement,
+    implement::{self, fork::Process},
 };
 
 use crate::{
@@ -59,6 +59,7 @@ pub(crate) fn run<'env, T, E: Send + 'static>(
     body: impl for<'scope> FnOnce(SyncNursery<'scope, 'env, E>) -> Result<T, E>,
 ) -> Ran<T, E> {
     let outcome = Arc::new_cyclic(|me: &Weak<SyncOutcomes<E>>| SyncOutcomes {
+        process: Process::this(),
         token: settings.token,
         supervise: settings.supervise,
         forgives: settings.forgives,
