@@ -167,3 +167,20 @@ fn wrong_arguments_exit_with_2() {
         assert_eq!(output.status.code(), Some(2), "{stderr}");
     }
 }
+
+/// Names are not compared: of the two files with one name, both are listed.
+#[test]
+fn a_list_has_each_file() {
+    for name in fourway::compiled_in() {
+        let (output, stdout, stderr) = skillkit(&["--list", "--runtime", name]);
+        assert_eq!(output.status.code(), Some(1), "{stdout}{stderr}");
+        assert_eq!(stdout.lines().count(), 72, "{stdout}");
+        let broken = "broken/no-name/SKILL.md:1: the front matter has no `name`";
+        assert!(stdout.contains(broken), "{stdout}");
+        assert_eq!(stdout.matches("release-notes: ").count(), 2, "{stdout}");
+    }
+    let folder = small();
+    let (output, stdout, stderr) = skillkit(&["--list", folder.path().to_str().unwrap()]);
+    assert!(output.status.success(), "{stderr}");
+    assert_eq!(stdout, "good: Good.\n");
+}

@@ -1,8 +1,8 @@
 //! Runs one library in every way, on every runtime, and checks that the results
 //! are equal.
 //!
-//! Exit codes: 0, all agree; 1, something went wrong or results differ; 2, the
-//! arguments are wrong.
+//! Exit codes: 0, all agree; 1, something went wrong or results differ, or a listed file is
+//! broken; 2, the arguments are wrong.
 
 mod by_hand;
 mod scenario;
@@ -23,7 +23,7 @@ use clap::{
     builder::{PossibleValue, PossibleValuesParser},
 };
 use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
-use fourway::prelude::*;
+use fourway::{AnyRuntime, prelude::*};
 use indicatif::{ProgressBar, ProgressStyle};
 use skillkit::{Collection, Problem, Reader, Skill, Skills};
 
@@ -58,6 +58,10 @@ struct Arguments {
     /// Shows the table of slow reads also for more than 200 files.
     #[arg(long)]
     slow_reads: bool,
+    /// Lists each file as soon as it is found and read, in the order of the search, and compares
+    /// nothing.
+    #[arg(long)]
+    list: bool,
     /// Shows no progress bar, also on a terminal.
     #[arg(long)]
     no_progress: bool,
@@ -135,6 +139,9 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result<bool, Error> {
     if names.is_empty() {
         return Err("no runtime is compiled in; enable a feature: std-thread, tokio, smol".into());
     }
+    if arguments.list {
+        return list(fourway::runtime_named(names[0])?, &folder, out);
+    }
     let expected = plain(&folder, skillkit::read)?;
     let files = expected.skills.len() + expected.problems.len();
     if files == 0 {
@@ -191,6 +198,26 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result<bool, Error> {
     let style = color.on_default().bold();
     writeln!(out, "\n{style}{words}{style:#}")?;
     Ok(agree)
+}
+
+/// Prints the stream of the files: the first lines are there while the search goes on. Returns whether
+/// no file is broken.
+fn list(runtime: AnyRuntime, folder: &Path, out: &mut impl Write) -> Result<bool, Error> {
+    let mut all_read = true;
+    for skill in Skills::new(runtime, folder).each() {
+        match skill {
+            Ok(skill) => {
+                let (name, about) = (printable(&skill.name), printable(&skill.description));
+                writeln!(out, "{name}: {about}")?;
+            }
+            Err(problem) => {
+                all_read = false;
+                writeln!(out, "{}", printable(&problem.to_string()))?;
+            }
+        }
+        out.flush()?;
+    }
+    Ok(all_read)
 }
 
 /// Prints what follows, and which files are broken.
