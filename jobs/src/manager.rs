@@ -388,7 +388,8 @@ impl JobManager {
         self.shared().with(|store, _, fx| store.resume(class, fx));
     }
 
-    /// Changes how many jobs of a class run at a time at most. Running jobs go on.
+    /// Changes how many jobs of a class run at a time at most. Running jobs go on; so does a job that
+    /// has been taken out of the line for a worker of the other kind, which may be about to start.
     pub fn set_limit(&self, class: &str, jobs: usize) {
         self.shared()
             .with(|store, _, fx| store.set_limit(class, jobs.max(1), fx));
