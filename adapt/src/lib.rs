@@ -35,6 +35,7 @@
 //! | [`pool::Pool`] over any source of threads | offloading |
 //! | [`timer::Timers`] | time |
 //! | [`Slot`] | handing a result to its joiner, for executors with task cells of their own |
+//! | [`KeptWaker`] | waits for what hardly ever happens, beside others |
 //! | [`WakerSlot`] | wakers for a foreign driver, which a hand-made one must not unwind |
 //! | [`Parking`] around each wait that is not one of these | hooks around waits |
 //! | [`fork`] | forked children |
@@ -51,6 +52,7 @@
 pub mod async_task;
 mod execute;
 pub mod fork;
+mod kept_waker;
 #[cfg(all(test, fourway_loom, not(fourway_shuttle)))]
 mod loom_models;
 mod park;
@@ -71,6 +73,7 @@ pub use fourway_core::implement::{
     BoxFuture, Contain, OnDropPanic, Outcome, Parking, Rethrow, Slot, destroy_contained, discard,
     join, later, poll_contained, refuse, wake,
 };
+pub use kept_waker::KeptWaker;
 pub use park::{Root, block_on, run, wakes_a_thread};
 pub use stack_size::check_stack_size;
 pub use thread_group::ThreadGroup;

@@ -19,6 +19,7 @@
 //! | going on without a slot | `loom_lend_and_return` |
 //! | closing without the inbox, or without waking idle workers | `loom_close` |
 //! | waking a parked thread without Release | `loom_park` |
+//! | `KeptWaker::keep` or `wake` without its fence | `loom_kept_waker` |
 //! | `Notice::mark` without Release, or `is_given` without Acquire | `loom_notice` |
 //!
 //! `.ci/mutate` makes each of these changes; docs/MUTATIONS.md has more.
@@ -401,3 +402,40 @@ fn loom_close() {
 }
 
 const LONG: Duration = Duration::from_secs(10);
+
+/// A task, as far as its waker sees it: a call while it is scheduled changes nothing.
+struct Scheduled(AtomicUsize);
+
+impl std::task::Wake for Scheduled {
+    fn wake(self: Arc<Self>) {
+        if self.0.load(Relaxed) == 0 {
+            self.0.store(1, Relaxed);
+        }
+    }
+}
+
+/// A task that is polled for another reason, and its runtime ends meanwhile: the poll sees it, or there
+/// is another one.
+#[test]
+fn loom_kept_waker() {
+    check(|| {
+        let kept = Arc::new(adapt::KeptWaker::new());
+        let is_over = Arc::new(AtomicUsize::new(0));
+        let task = Arc::new(Scheduled(AtomicUsize::new(1)));
+        let waker = Waker::from(task.clone());
+        // From an earlier poll.
+        kept.keep(&waker);
+        let ending = {
+            let (kept, is_over) = (kept.clone(), is_over.clone());
+            thread::spawn(move || {
+                is_over.store(1, Relaxed);
+                kept.wake();
+            })
+        };
+        task.0.store(0, Relaxed);
+        kept.keep(&waker);
+        let has_seen = is_over.load(Relaxed) == 1;
+        ending.join().unwrap();
+        assert!(has_seen || task.0.load(Relaxed) == 1, "nobody tells it");
+    });
+}

@@ -19,11 +19,15 @@ use crate::{
 
 #[cfg(any(feature = "smol", feature = "std-thread"))]
 pub(crate) mod async_io;
+#[cfg(feature = "tokio")]
+mod kept;
+#[cfg(any(feature = "tokio", feature = "smol", feature = "std-thread"))]
+mod life;
 #[cfg(feature = "std-thread")]
 pub(crate) mod std_thread;
 #[cfg(feature = "tokio")]
 pub(crate) mod tokio;
-#[cfg(any(feature = "smol", feature = "std-thread"))]
+#[cfg(any(feature = "tokio", feature = "smol", feature = "std-thread"))]
 mod waiting;
 
 /// Tells the sockets of one runtime when they are ready.
@@ -45,11 +49,11 @@ pub struct Reactor {
 enum Kind {
     Provided(Arc<dyn Network>),
     #[cfg(feature = "tokio")]
-    Tokio(::tokio::runtime::Handle),
+    Tokio(::tokio::runtime::Handle, Arc<life::Life>),
     #[cfg(feature = "std-thread")]
     StdThread(fourway_std_thread::reactor::Reactor),
     #[cfg(any(feature = "smol", feature = "std-thread"))]
-    AsyncIo(Arc<async_io::Life>),
+    AsyncIo(Arc<life::Life>),
 }
 
 impl Reactor {
@@ -73,8 +77,9 @@ impl Reactor {
         }
         #[cfg(feature = "tokio")]
         if let Some(handle) = extensions.as_ref().and_then(|them| them.get()) {
+            let life = life::Life::of(extensions.as_ref())?;
             return Ok(Self {
-                kind: Kind::Tokio(handle),
+                kind: Kind::Tokio(handle, life),
             });
         }
         #[cfg(feature = "std-thread")]
@@ -85,7 +90,11 @@ impl Reactor {
         }
         #[cfg(any(feature = "smol", feature = "std-thread"))]
         {
-            let life = async_io::Life::of(extensions.as_ref())?;
+            if Process::this().is_forked() {
+                // The poller's descriptor is shared with the parent, and its thread is not here.
+                return Err(Refused::Forked.error());
+            }
+            let life = life::Life::of(extensions.as_ref())?;
             Ok(Self {
                 kind: Kind::AsyncIo(life),
             })
@@ -122,7 +131,9 @@ impl Reactor {
                 Err(Refused::NoSystem.error())
             }
             #[cfg(feature = "tokio")]
-            Kind::Tokio(handle) => tokio::Registered::new(handle, socket).map(Io::tokio),
+            Kind::Tokio(handle, life) => {
+                tokio::Registered::new(handle, life, socket).map(Io::tokio)
+            }
             #[cfg(feature = "std-thread")]
             Kind::StdThread(reactor) => {
                 std_thread::Registered::new(reactor, socket).map(Io::std_thread)
@@ -160,7 +171,7 @@ impl fmt::Debug for Reactor {
         let name = match &self.kind {
             Kind::Provided(_) => "Provided",
             #[cfg(feature = "tokio")]
-            Kind::Tokio(_) => "Tokio",
+            Kind::Tokio(..) => "Tokio",
             #[cfg(feature = "std-thread")]
             Kind::StdThread(_) => "StdThread",
             #[cfg(any(feature = "smol", feature = "std-thread"))]

@@ -15,7 +15,7 @@ use std::{
 
 use fourway_std_thread::reactor::{Listener, Reactor, Readiness, Watched};
 
-use super::waiting::Waiting;
+use super::{life::Told, waiting::Waiting};
 use crate::{
     error::Refused,
     io::{Direction, Socket},

@@ -1,4 +1,7 @@
 //! Sockets on the reactor of a Tokio runtime, by its `AsyncFd`.
+//!
+//! Tokio's driver tells of the shutdown only once the last worker has returned from its poll, which may
+//! be never. So the runtime's [`Life`] tells them as well.
 
 #![allow(
     unsafe_code,
@@ -10,14 +13,21 @@ use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
-    sync::OnceLock,
-    task::{Context, Poll, ready},
+    sync::{Arc, OnceLock},
+    task::{Context, Poll},
 };
 
 use fourway_adapt::{WakerSlot, is_harmless};
 use fourway_core::implement::discard;
-use tokio::{io::unix::AsyncFd, runtime::Handle};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    runtime::Handle,
+};
 
+use super::{
+    kept::Kept,
+    life::{Life, Listed},
+};
 use crate::{
     budget::Budget,
     error::Refused,
@@ -28,6 +38,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Registered<S: Socket> {
     socket: AsyncFd<S>,
+    listed: Listed<Kept>,
     budget: Budget,
     /// Between Tokio's driver and a waker that may panic, from the first of these on: the driver's
     /// thread is a worker, and Tokio ends the process when one unwinds. One for each direction; in a
@@ -36,7 +47,8 @@ pub(crate) struct Registered<S: Socket> {
 }
 
 impl<S: Socket> Registered<S> {
-    pub(crate) fn new(handle: &Handle, socket: S) -> io::Result<Self> {
+    pub(crate) fn new(handle: &Handle, life: &Arc<Life>, socket: S) -> io::Result<Self> {
+        life.check()?;
         // In a destructor of a thread-local that outlives Tokio's own, entering a runtime would
         // abort the process.
         if Handle::try_current().is_err_and(|error| error.is_thread_local_destroyed()) {
@@ -54,6 +66,7 @@ impl<S: Socket> Registered<S> {
         match registered {
             Ok(Ok(socket)) => Ok(Self {
                 socket,
+                listed: life.list()?,
                 budget: Budget::default(),
                 slots: OnceLock::new(),
             }),
@@ -84,6 +97,8 @@ impl<S: Socket> Registered<S> {
         mut op: impl FnMut(&S) -> io::Result<T>,
         mut is_drained: impl FnMut(&T) -> bool,
     ) -> Poll<io::Result<T>> {
+        let Listed { life, waiting, .. } = &self.listed;
+        life.check()?;
         loop {
             if self.budget.is_over() {
                 cx.waker().wake_by_ref();
@@ -93,10 +108,16 @@ impl<S: Socket> Registered<S> {
                 Direction::Read => self.socket.poll_read_ready(cx),
                 Direction::Write => self.socket.poll_write_ready(cx),
             });
-            let mut guard = match ready!(ready) {
-                Ok(guard) => guard,
+            let mut guard = match ready {
+                Poll::Ready(Ok(guard)) => guard,
                 // There is no other error.
-                Err(_) => return Poll::Ready(Err(Refused::ShutDown.error())),
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Refused::ShutDown.error())),
+                Poll::Pending => {
+                    // First the waker, then the look: see `check`.
+                    waiting.keep(direction, cx.waker());
+                    life.check()?;
+                    return Poll::Pending;
+                }
             };
             match op(guard.get_inner()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -141,30 +162,47 @@ impl<S: Socket> Registered<S> {
         direction: Direction,
         mut op: impl FnMut(&S) -> io::Result<T>,
     ) -> io::Result<T> {
+        let interest = match direction {
+            Direction::Read => Interest::READABLE,
+            Direction::Write => Interest::WRITABLE,
+        };
         loop {
+            self.listed.life.check()?;
             if self.budget.is_over() {
                 fourway_core::yield_now().await;
             }
-            let ready = match direction {
-                Direction::Read => contain(self.socket.readable()).await,
-                Direction::Write => contain(self.socket.writable()).await,
-            };
-            let mut guard = ready.map_err(|_| Refused::ShutDown.error())?;
-            match op(guard.get_inner()) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.budget.rest();
-                    guard.clear_ready();
-                }
+            // Without a future of Tokio's where none has to wait.
+            match self.socket.try_io(interest, &mut op) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.budget.rest(),
                 result => return result,
+            }
+            match direction {
+                Direction::Read => self.until(direction, self.socket.readable()).await?,
+                Direction::Write => self.until(direction, self.socket.writable()).await?,
             }
         }
     }
-}
 
-/// The same for a future of Tokio's, which has a waiter of its own.
-async fn contain<F: Future>(future: F) -> F::Output {
-    let mut future = pin!(future);
-    // Dropped before the future, so that the waker is released first.
-    let mut slot = None;
-    poll_fn(|cx| WakerSlot::between(&mut slot, cx, |cx| future.as_mut().poll(cx))).await
+    /// Waits by a future of Tokio's, which has a waiter of its own, or until the runtime is shut down.
+    async fn until<T>(
+        &self,
+        direction: Direction,
+        ready: impl Future<Output = io::Result<T>>,
+    ) -> io::Result<()> {
+        let mut ready = pin!(ready);
+        // Dropped before the future, so that the waker is released first.
+        let mut slot = None;
+        let mut place = self.listed.waiting.place(direction);
+        poll_fn(|cx| {
+            let polled = WakerSlot::between(&mut slot, cx, |cx| ready.as_mut().poll(cx));
+            if let Poll::Ready(ready) = polled {
+                return Poll::Ready(ready.map(drop).map_err(|_| Refused::ShutDown.error()));
+            }
+            // First the waker, then the look: see `check`.
+            place.keep(cx.waker());
+            self.listed.life.check()?;
+            Poll::Pending
+        })
+        .await
+    }
 }

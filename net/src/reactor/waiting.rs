@@ -8,6 +8,7 @@ use std::{
 
 use fourway_core::implement;
 
+use super::life::Told;
 use crate::{budget::Budget, io::Direction};
 
 /// The waiters of a socket.
@@ -85,9 +86,10 @@ impl Waiting {
         let many = many.into_iter().flatten();
         last.into_iter().chain(many).for_each(implement::wake);
     }
+}
 
-    /// Wakes all.
-    pub(super) fn wake_all(&self) {
+impl Told for Waiting {
+    fn wake_all(&self) {
         let mut wakers = self.lock();
         let last = std::mem::take(&mut wakers.last);
         let many = wakers.many.as_mut().map(|many| many.take(None));

@@ -1,6 +1,6 @@
 //! NE-4: sockets and the lives of runtimes.
 
-use std::{sync::mpsc, task::Waker};
+use std::{sync::mpsc, task::Waker, time::Duration};
 
 use fourway_core::{Shutdown, Spawner};
 use futures_util::future::join;
@@ -15,10 +15,33 @@ pub(super) fn cases() -> Vec<Case> {
         "NE-4.1", "after the shutdown", after_the_shutdown;
         "NE-4.2", "in another executor", in_another_executor;
         "NE-4.3", "drop never blocks", drop_never_blocks;
+        "NE-4.4", "after the shutdown, beside a poll that goes on", beside_a_poll;
     }
 }
 
 fn after_the_shutdown(scene: &Scene<'_>) {
+    ends_by(scene, || scene.rt().shutdown(scene.patience).is_ok());
+}
+
+/// The poll keeps a thread that the runtime may need to tell anybody anything.
+fn beside_a_poll(scene: &Scene<'_>) {
+    let (release, released) = mpsc::channel::<()>();
+    ends_by(scene, move || {
+        let (begin, begun) = mpsc::channel();
+        scene.rt().spawn_detached(async move {
+            let _ = begin.send(());
+            // Ends when the case does, whatever its result.
+            let _ = released.recv();
+        });
+        begun.recv_timeout(scene.patience).expect("the task runs");
+        scene.rt().shutdown(Duration::from_millis(10)).is_ok()
+    });
+    drop(release);
+}
+
+/// What was begun before `shut_down`, and what begins after it. `shut_down` says whether the runtime can
+/// be shut down.
+fn ends_by(scene: &Scene<'_>, shut_down: impl FnOnce() -> bool) {
     let (listener, mut a, b) = scene.run(async {
         let listener = scene.net.listen().await.unwrap();
         let (a, b) = join(scene.connect(listener.address()), listener.accept()).await;
@@ -41,7 +64,7 @@ fn after_the_shutdown(scene: &Scene<'_>) {
         let _ = sender.send(Ok([read, accept, later]));
     });
     assert!(results.recv().unwrap().is_err_and(|begun| begun));
-    if scene.rt().shutdown(scene.patience).is_err() {
+    if !shut_down() {
         // It lives as long as the process, so there is no shutdown to report. The peer ends the
         // wait.
         let mut b = b;

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use fourway_core::{AnyRuntime, yield_now};
+use fourway_core::{AnyRuntime, Shutdown, yield_now};
 use fourway_net::is_shutdown;
 
 use fourway_net_acceptance::{
@@ -43,6 +43,7 @@ pub(crate) enum Fault {
     LooksAllTheTime,
     HangsAfterShutdown,
     EndsAfterShutdown,
+    ToldByTheLastPoll,
     HangsElsewhere,
     DropBlocks,
     WaitLosesTheStatus,
@@ -59,6 +60,7 @@ pub(crate) struct Broken {
 
 struct Shared {
     fault: Fault,
+    rt: AnyRuntime,
     /// Streams that should be closed.
     kept: Mutex<Vec<Box<dyn Stream>>>,
     /// A write is running.
@@ -71,6 +73,7 @@ impl Broken {
     pub(crate) fn new(rt: AnyRuntime, fault: Fault) -> Self {
         let shared = Shared {
             fault,
+            rt: rt.clone(),
             kept: Mutex::default(),
             busy: AtomicBool::new(false),
             hears: AtomicBool::new(false),
@@ -114,6 +117,12 @@ impl Shared {
             }
             Err(error) if is_shutdown(&error) && self.has(Fault::EndsAfterShutdown) => {
                 Err(io::ErrorKind::NotConnected.into())
+            }
+            Err(error) if is_shutdown(&error) && self.has(Fault::ToldByTheLastPoll) => {
+                while self.rt.status().executor.busy != Some(0) {
+                    yield_now().await;
+                }
+                Err(error)
             }
             Err(_) if self.has(Fault::AllErrorsAreOne) => Err(io::Error::other("it failed")),
             result => result,
