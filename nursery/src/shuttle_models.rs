@@ -21,7 +21,7 @@ use fourway_core::{
     sync::{Mutex, check, thread},
 };
 
-use crate::{Nursery, NurseryError, Started, nursery, shield};
+use crate::{Nursery, NurseryError, Started, nursery, scope, shield};
 
 /// A thread for each task.
 #[derive(Clone)]
@@ -362,6 +362,44 @@ fn shuttle_the_token_is_made_and_cancelled_while_it_goes_to_wait() {
             if in_its_body {
                 assert!(ended.unwrap_err().is_cancelled());
             }
+        }
+    });
+}
+
+/// Two threads wake a child of a scope, which looks at both events in each poll: a wake that comes
+/// during the poll for the other is another poll.
+#[test]
+fn shuttle_a_child_of_a_scope_is_woken_by_two() {
+    check(|| {
+        let events = [Event::default(), Event::default()];
+        let threads = events
+            .clone()
+            .map(|event| thread::spawn(move || event.set()));
+        let seen = &events;
+        let result: Ended<()> = fourway_adapt::run(scope(async |s| {
+            s.spawn(async move {
+                let mut both = seen.each_ref().map(|event| Some(Box::pin(event.wait())));
+                poll_fn(|cx| {
+                    for wait in &mut both {
+                        if let Some(waiting) = wait {
+                            if waiting.as_mut().poll(cx).is_ready() {
+                                *wait = None;
+                            }
+                        }
+                    }
+                    match both {
+                        [None, None] => Poll::Ready(()),
+                        _ => Poll::Pending,
+                    }
+                })
+                .await;
+                Child::Ok(())
+            });
+            Ok(())
+        }));
+        assert!(result.is_ok());
+        for thread in threads {
+            thread.join().unwrap();
         }
     });
 }
