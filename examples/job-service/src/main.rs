@@ -1,6 +1,9 @@
 //! `job-service`: jobs over HTTP, with a dashboard; or the same jobs from the command line.
 
-use std::{error::Error, io, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    error::Error, io, net::SocketAddr, path::PathBuf, process::ExitCode, str::FromStr,
+    time::Duration,
+};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, builder::FalseyValueParser};
 use fourway_jobs::ParseScheduleError;
@@ -65,13 +68,8 @@ struct Kept {
     lease: u64,
     /// Recurring work and its times, such as `30 3 * * MON-FRI pack=docs`. May be given more than
     /// once. Services that share a store and have the same schedule do each run once.
-    #[arg(
-        long,
-        env = "JOB_SERVICE_SCHEDULE",
-        value_name = "CRON WORK",
-        value_delimiter = ';'
-    )]
-    schedule: Vec<Timed>,
+    #[arg(long, env = "JOB_SERVICE_SCHEDULE", value_name = "CRON WORK")]
+    schedule: Vec<Several>,
     /// The time zone of the schedules.
     #[arg(long, env = "JOB_SERVICE_TIME_ZONE", default_value = "UTC")]
     time_zone: String,
@@ -93,7 +91,22 @@ impl Kept {
     }
 
     fn timetable(&self) -> Result<Timetable, ParseScheduleError> {
-        Timetable::new(self.schedule.iter().cloned(), &self.time_zone)
+        let all = self.schedule.iter().flat_map(|several| &several.0);
+        Timetable::new(all.cloned(), &self.time_zone)
+    }
+}
+
+/// What stands between `;`. Nothing may stand there: a variable that is empty, or ends in a `;`, is
+/// no mistake.
+#[derive(Clone, Debug)]
+struct Several(Vec<Timed>);
+
+impl FromStr for Several {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text.split(';').filter(|part| !part.trim().is_empty());
+        parts.map(str::parse).collect::<Result<_, _>>().map(Self)
     }
 }
 

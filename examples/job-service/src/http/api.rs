@@ -25,7 +25,7 @@ use super::{
     history::Second,
     jobs::{Accepted, Cancelling},
     metrics,
-    problem::{Asked, Id, MEDIA_TYPE, Problem, Sent},
+    problem::{AsItIs, Asked, Id, MEDIA_TYPE, Problem, Sent},
     view::{
         AttemptView, Cancelled, CountsView, EventView, JobView, Overview, PageView, ProgressView,
         QueueView,
@@ -332,6 +332,44 @@ pub(super) struct Which {
     after: Option<String>,
 }
 
+/// A filter for jobs to run again. There is no page of them.
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Again {
+    /// The states, separated by commas; `failed,timed_out` by default.
+    #[param(example = "failed,timed_out")]
+    state: Option<String>,
+    /// The queue.
+    queue: Option<String>,
+    /// A part of the name, in whatever case.
+    name: Option<String>,
+    /// A label and its value: `label=value`.
+    label: Option<String>,
+}
+
+impl Again {
+    fn filter(self) -> Answer<Filter> {
+        let Self {
+            state,
+            queue,
+            name,
+            label,
+        } = self;
+        let mut which = Which {
+            state,
+            queue,
+            name,
+            label,
+            ..Which::default()
+        };
+        if which.states()?.is_empty() {
+            which.state = Some("failed,timed_out".into());
+        }
+        which.filter()
+    }
+}
+
 fn wrong(detail: impl Into<String>) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, detail)
 }
@@ -488,10 +526,16 @@ pub(super) async fn cancel(
         (status = 404, description = "The job is unknown. It may have been removed some time after its end.", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "The job is queued, running or completed, or another job has its unique key.", body = Problem, content_type = "application/problem+json"),
         (status = 501, description = "A store keeps the jobs and cannot do this.", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The service is about to end and starts no more jobs.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn retry(State(app): State<Shared>, Id(id): Id) -> Answer<Response> {
-    app.jobs.here()?.retry(id)?;
+    let jobs = app.jobs.here()?;
+    if app.is_draining() && jobs.status(id).is_ok() {
+        return Err(Problem::closed(app.retry_after()));
+    }
+    let retried = jobs.retry(id);
+    retried.map_err(|error| Problem::retry(&error, app.retry_after()))?;
     Ok(accepted(app.jobs.view(id).await?))
 }
 
@@ -508,20 +552,23 @@ pub(super) struct Retried {
 /// `state`, only jobs that failed or timed out run again. All of them do, even if the client
 /// disconnects meanwhile.
 #[utoipa::path(
-    post, path = "/jobs/retry", tag = "jobs", params(Which),
+    post, path = "/jobs/retry", tag = "jobs", params(Again),
     responses(
         (status = 202, description = "The jobs are queued.", body = Retried),
         (status = 400, description = "The filter is invalid.", body = Problem, content_type = "application/problem+json"),
         (status = 501, description = "A store keeps the jobs and cannot do this.", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The service is about to end and starts no more jobs.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn retry_all(
     State(app): State<Shared>,
-    Asked(mut which): Asked<Which>,
+    Asked(which): Asked<Again>,
 ) -> Answer<(StatusCode, Json<Retried>)> {
     app.jobs.here()?;
-    which.state.get_or_insert_with(|| "failed,timed_out".into());
     let filter = which.filter()?.limit(1000).oldest_first();
+    if app.is_draining() {
+        return Err(Problem::closed(app.retry_after()));
+    }
     // In a task of its own, so that all jobs are retried even if the client goes away or the time
     // limit passes.
     let (answer, answered) = oneshot::channel();
@@ -720,11 +767,11 @@ pub(super) struct Health {
         (status = 503, description = "The service is about to end and accepts no more jobs.", body = Health),
     )
 )]
-pub(super) async fn health(State(app): State<Shared>) -> (StatusCode, Json<Health>) {
-    if app.is_draining() {
-        let status = "draining";
-        (StatusCode::SERVICE_UNAVAILABLE, Json(Health { status }))
+pub(super) async fn health(State(app): State<Shared>) -> (StatusCode, AsItIs, Json<Health>) {
+    let (code, status) = if app.is_draining() {
+        (StatusCode::SERVICE_UNAVAILABLE, "draining")
     } else {
-        (StatusCode::OK, Json(Health { status: "ok" }))
-    }
+        (StatusCode::OK, "ok")
+    };
+    (code, AsItIs, Json(Health { status }))
 }

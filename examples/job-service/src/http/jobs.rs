@@ -242,7 +242,8 @@ impl Jobs {
                     still_running = report.still_running.len(),
                     "drained"
                 );
-                // Since the start: as many jobs as were accepted, otherwise some were lost.
+                // Since the start: an end for each accepted job, otherwise some were lost. A job that
+                // ran again after its end has one more for each time.
                 let all = app.jobs.now();
                 tracing::info!(
                     submitted = all.submitted,

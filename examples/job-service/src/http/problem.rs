@@ -1,6 +1,6 @@
 //! Errors as of RFC 9457: [`Problem`].
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
 use axum::{
     body::Body,
@@ -13,7 +13,7 @@ use axum::{
         header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER},
         request::Parts,
     },
-    response::{IntoResponse, Response},
+    response::{IntoResponse, IntoResponseParts, Response, ResponseParts},
 };
 use fourway_core::Timer;
 use fourway_jobs::{JobId, RetryError, SubmitError, UnknownJob};
@@ -85,6 +85,16 @@ impl Problem {
         }
     }
 
+    pub(crate) fn retry(error: &RetryError, retry_after: u64) -> Self {
+        if error.is_closed() {
+            Self::closed(retry_after)
+        } else if error.is_unknown() {
+            Self::new(StatusCode::NOT_FOUND, error.to_string())
+        } else {
+            Self::new(StatusCode::CONFLICT, error.to_string())
+        }
+    }
+
     pub(crate) fn full(retry_after: u64) -> Self {
         let detail = "too many jobs wait already: try again later";
         Self::new(StatusCode::TOO_MANY_REQUESTS, detail).retry_after(retry_after)
@@ -140,17 +150,6 @@ impl From<EngineError> for Problem {
     }
 }
 
-impl From<RetryError> for Problem {
-    fn from(error: RetryError) -> Self {
-        let status = if error.is_unknown() {
-            StatusCode::NOT_FOUND
-        } else {
-            StatusCode::CONFLICT
-        };
-        Self::new(status, error.to_string())
-    }
-}
-
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -173,6 +172,19 @@ impl IntoResponse for Problem {
     }
 }
 
+/// Of an answer whose status is an error's, and whose body is not: it stays as it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AsItIs;
+
+impl IntoResponseParts for AsItIs {
+    type Error = Infallible;
+
+    fn into_response_parts(self, mut parts: ResponseParts) -> Result<ResponseParts, Infallible> {
+        parts.extensions_mut().insert(self);
+        Ok(parts)
+    }
+}
+
 /// Makes problem documents of the error answers of layers and axum.
 pub(crate) async fn documents(response: Response) -> Response {
     let status = response.status();
@@ -181,7 +193,8 @@ pub(crate) async fn documents(response: Response) -> Response {
         .headers()
         .get(CONTENT_TYPE)
         .is_some_and(|kind| kind == MEDIA_TYPE);
-    if !is_error || has_document {
+    let is_meant = response.extensions().get::<AsItIs>().is_some();
+    if !is_error || has_document || is_meant {
         return response;
     }
     let (before, _) = response.into_parts();

@@ -141,6 +141,28 @@ fn what_has_failed_is_retried_one_by_one_or_all_at_once() {
 }
 
 #[test]
+fn what_was_cancelled_is_run_again_only_if_that_is_asked_for() {
+    let service = Service::start(&["--at-once", "1"]);
+    let runs = service.submit(&endless());
+    let waits = service.submit(&search(10));
+    assert_eq!(service.delete(&format!("/jobs/{waits}")).status, 200);
+    for query in ["", "?state=", "?state=,"] {
+        let answer = service.post_empty(&format!("/jobs/retry{query}"));
+        let retried = json!({"retried": 0, "refused": 0});
+        assert_eq!((answer.status, answer.json()), (202, retried), "{query}");
+    }
+    // There is no page of them.
+    for query in ["limit=1", "order=oldest", "after=x"] {
+        let answer = service.post_empty(&format!("/jobs/retry?{query}"));
+        assert_eq!(answer.status, 400, "{query}: {}", answer.text);
+    }
+    let answer = service.post_empty("/jobs/retry?state=cancelled");
+    assert_eq!(answer.json(), json!({"retried": 1, "refused": 0}));
+    assert_eq!(service.delete(&format!("/jobs/{runs}")).status, 202);
+    service.until_state(&waits, "completed");
+}
+
+#[test]
 fn a_job_is_tried_as_often_as_it_says_and_ends_when_its_time_is_over() {
     let service = Service::start(&[]);
     let mut missing = json!({"work": {"kind": "pack", "folder": "missing"}, "attempts": 2});

@@ -138,16 +138,27 @@ fn more_jobs_than_may_wait_are_refused_until_there_is_room() {
 #[test]
 fn asked_to_end_it_lets_jobs_end_and_refuses_others() {
     let service = Service::start(&["--drain", "60", "--at-once", "1"]);
+    assert_eq!(service.get("/health").json(), json!({"status": "ok"}));
+    let failed = service.submit(&json!({"work": {"kind": "index", "folder": "nowhere"}}));
+    service.until_state(&failed, "failed");
     let runs = service.submit(&endless());
     service.until_state(&runs, "running");
     let answer = thread::scope(|scope| {
         let waits = scope.spawn(|| service.post("/run", &search(10)));
         until("both are there", || {
-            service.get("/overview").json()["submitted"] == 2
+            service.get("/overview").json()["submitted"] == 3
         });
         service.terminate();
         until("it drains", || service.get("/health").status == 503);
+        let health = service.get("/health");
+        assert_eq!(health.kind, "application/json");
+        assert_eq!(health.json(), json!({"status": "draining"}));
         assert_eq!(service.post("/run", &search(10)).status, 503);
+        for path in [format!("/jobs/{failed}/retry"), "/jobs/retry".into()] {
+            let refused = service.post_empty(&path);
+            assert_eq!(refused.status, 503, "{}", refused.text);
+            assert!(refused.retry_after.is_some(), "{path}");
+        }
         assert_eq!(service.get("/overview").json()["draining"], true);
         assert_eq!(service.job(&runs)["state"], "running");
         // The drain waits for the running job; the waiting job comes after it.

@@ -94,6 +94,22 @@ fn a_schedule_needs_no_store() {
 }
 
 #[test]
+fn nothing_between_schedules_is_no_mistake() {
+    let root = tempfile::tempdir().unwrap();
+    for schedule in [
+        "",
+        ";",
+        "@yearly search=10;",
+        "; @yearly search=10; ;@daily search=10",
+    ] {
+        let schedule = [("JOB_SERVICE_SCHEDULE", schedule)];
+        let store = format!("sqlite:{}", root.path().join("jobs.db").display());
+        let working = Working::start_with(root.path(), &store, "empty", &schedule);
+        assert!(!working.name.is_empty());
+    }
+}
+
+#[test]
 fn a_wrong_schedule_is_refused_at_once() {
     for (arguments, said) in [
         (["--schedule", "* * * search=10"], "--schedule"),
