@@ -14,6 +14,9 @@ pub struct ParseScheduleError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Mistake {
     Expression(String),
+    /// It has so many fields.
+    Fields(usize),
+    Nickname,
     TimeZone(String),
     Never,
 }
@@ -34,6 +37,10 @@ impl ParseScheduleError {
 }
 
 #[cfg(feature = "cron")]
+const FIELDS: &str = "An expression has five fields, minute, hour, day of the month, month and day of \
+                      the week, or six, with the second first";
+
+#[cfg(feature = "cron")]
 impl fmt::Display for ParseScheduleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -43,8 +50,17 @@ impl fmt::Display for ParseScheduleError {
         match mistake {
             Mistake::Expression(message) => write!(
                 f,
-                "`{expression}` is not a cron expression: {message}. It has five fields, minute, \
-                 hour, day of the month, month and day of the week, or six, with the second first"
+                "`{expression}` is not a cron expression: {}. {FIELDS}",
+                message.trim_end_matches('.')
+            ),
+            Mistake::Fields(fields) => write!(
+                f,
+                "`{expression}` is not a cron expression: the number of its fields is {fields}. {FIELDS}"
+            ),
+            Mistake::Nickname => write!(
+                f,
+                "`{expression}` is no nickname of a cron expression: there are `@yearly`, \
+                 `@annually`, `@monthly`, `@weekly`, `@daily`, `@midnight` and `@hourly`"
             ),
             Mistake::TimeZone(zone) => write!(
                 f,

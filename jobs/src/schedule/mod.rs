@@ -128,8 +128,10 @@ impl Schedule {
     ///
     /// An expression has five fields, minute, hour, day of the month, month and day of the week;
     /// or six, with the second before them. `*`, lists, ranges, steps and names mean what they
-    /// mean to cron; so do `@daily` and its like. `L`, `W`, `#` and `+` are those of
-    /// [`croner`](https://docs.rs/croner).
+    /// mean to cron; so do `@yearly`, `@annually`, `@monthly`, `@weekly`, `@daily`, `@midnight` and
+    /// `@hourly`. If neither field of days begins with a `*`, a day of either one is meant; otherwise
+    /// a day of both, also where a step follows: `0 0 */2 * MON` is each Monday that is an odd day.
+    /// `L`, `W`, `#` and `+` are those of [`croner`](https://docs.rs/croner).
     ///
     /// # Errors
     ///

@@ -373,9 +373,49 @@ mod cron {
         let error = |expression, zone| Schedule::cron(expression, zone).expect_err("not one");
         let fields = error("* * *", "UTC");
         assert!(fields.to_string().contains("has five fields"), "{fields}");
+        for (expression, fields) in [("", 0), ("* * *", 3), ("* * * * * * 2030", 7)] {
+            let error = error(expression, "UTC").to_string();
+            let said = format!("the number of its fields is {fields}. An");
+            assert!(error.contains(&said), "{error}");
+        }
+        let nickname = error("@reboot", "UTC").to_string();
+        assert!(nickname.contains("`@midnight`"), "{nickname}");
+        let value = error("61 * * * *", "UTC").to_string();
+        assert!(!value.contains(".."), "{value}");
         assert!(error("* * * * *", "Europe/Atlantis").is_time_zone());
         assert!(error("0 0 30 2 *", "UTC").is_never());
         assert!(!fields.is_never() && !fields.is_time_zone());
+    }
+
+    #[test]
+    fn a_step_of_days_is_a_star_to_cron() {
+        let days = |expression| {
+            let schedule = Schedule::cron(expression, "UTC").expect("an expression");
+            let mut next = utc("2026-11-30T00:00:00Z");
+            let days = std::iter::from_fn(move || {
+                next = schedule.times.after(next)?;
+                let time = jiff::Timestamp::from_second((next / SECOND) as i64).expect("a time");
+                Some(time.to_string()[..10].to_owned())
+            });
+            days.take(3).collect::<Vec<_>>()
+        };
+        // Mondays in December are the 7th, 14th, 21st and 28th.
+        let odd_mondays = ["2026-12-07", "2026-12-21", "2027-01-11"];
+        assert_eq!(days("0 0 */2 * MON"), odd_mondays);
+        assert_eq!(days("0 0 0 */2 * MON"), odd_mondays);
+        // The 1st and 15th on a Sunday, Tuesday, Thursday or Saturday.
+        let both = ["2026-12-01", "2026-12-15", "2027-04-01"];
+        assert_eq!(days("0 0 1,15 * */2"), both);
+        // Either: the 13th, and each Friday.
+        let either = ["2026-12-04", "2026-12-11", "2026-12-13"];
+        assert_eq!(days("0 0 13 * FRI"), either);
+        let mondays = ["2026-12-07", "2026-12-14", "2026-12-21"];
+        assert_eq!(days("0 0 * * MON"), mondays);
+        assert_eq!(days("0 0 ? * MON"), mondays);
+        assert_eq!(
+            days("0 0 5 * *"),
+            ["2026-12-05", "2027-01-05", "2027-02-05"]
+        );
     }
 
     #[test]
@@ -387,6 +427,8 @@ mod cron {
         };
         assert_eq!(next("*/5 * * * * *"), START + 5 * SECOND);
         assert_eq!(next("@hourly"), START + HOUR);
+        assert_eq!(next(" @Midnight"), START + 24 * HOUR);
+        assert_eq!(next("@midnight"), next("@daily"));
         assert_eq!(next("0 12 * * MON"), START + 36 * HOUR);
     }
 }

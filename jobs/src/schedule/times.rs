@@ -108,16 +108,18 @@ pub(super) mod cron {
                 expression: expression.to_owned(),
                 mistake,
             };
+            let text = spelled_out(expression).map_err(mistake)?;
             let cron = CronParser::builder()
                 .seconds(Seconds::Optional)
+                .dom_and_dow(has_star_of_days(text))
                 .build()
-                .parse(expression)
+                .parse(text)
                 .map_err(|error| mistake(Mistake::Expression(error.to_string())))?;
             let zone_name = zone.to_owned();
             let zone =
                 TimeZone::get(zone).map_err(|_| mistake(Mistake::TimeZone(zone_name.clone())))?;
             let parsed = Self {
-                names_times: names_times(&cron, expression),
+                names_times: names_times(&cron, text),
                 cron,
                 zone,
                 expression: expression.to_owned(),
@@ -198,15 +200,41 @@ pub(super) mod cron {
         }
     }
 
+    /// The expression in fields, of which there are as many as there may be.
+    fn spelled_out(expression: &str) -> Result<&str, Mistake> {
+        let trimmed = expression.trim();
+        if trimmed.starts_with('@') {
+            // Here and not by `croner`, which does not know all of them, and says of others that
+            // they have too few fields.
+            return match trimmed.to_ascii_lowercase().as_str() {
+                "@yearly" | "@annually" => Ok("0 0 1 1 *"),
+                "@monthly" => Ok("0 0 1 * *"),
+                "@weekly" => Ok("0 0 * * SUN"),
+                "@daily" | "@midnight" => Ok("0 0 * * *"),
+                "@hourly" => Ok("0 * * * *"),
+                _ => Err(Mistake::Nickname),
+            };
+        }
+        match expression.split_whitespace().count() {
+            5 | 6 => Ok(expression),
+            fields => Err(Mistake::Fields(fields)),
+        }
+    }
+
+    /// Whether one of the two fields of days begins with a `*`. To cron that is a star, also if a
+    /// step follows: a day must be of both fields. Without one it may be of either.
+    fn has_star_of_days(expression: &str) -> bool {
+        let last: Vec<_> = expression.split_whitespace().rev().take(3).collect();
+        let is_star =
+            |field: Option<&&str>| field.is_some_and(|field| field.starts_with(['*', '?']));
+        is_star(last.first()) || is_star(last.get(2))
+    }
+
     /// Whether there is neither a `*` nor a step among hours, minutes and seconds.
     fn names_times(cron: &Cron, expression: &str) -> bool {
         let fields: Vec<_> = expression.split_whitespace().collect();
-        // Those before the day of the month; a nickname has no step.
-        let of_time = match fields.len() {
-            0..5 => 0,
-            5 => 2,
-            _ => 3,
-        };
+        // Those before the day of the month.
+        let of_time = fields.len() - 3;
         let has_step = fields.iter().take(of_time).any(|field| field.contains('/'));
         let pattern = &cron.pattern;
         let of_time = [&pattern.hours, &pattern.minutes, &pattern.seconds];
