@@ -12,6 +12,8 @@ pub struct Case {
     pub title: &'static str,
     /// It needs child processes, or signals: [`Network::processes`](crate::Network::processes).
     pub processes: bool,
+    /// It needs datagram sockets: [`Network::datagrams`](crate::Network::datagrams).
+    pub datagrams: bool,
     pub(crate) body: fn(&Scene<'_>),
 }
 
@@ -23,11 +25,12 @@ pub fn cases() -> Vec<Case> {
 
 /// The cases of a file.
 macro_rules! table {
-    ($($id:literal, $title:literal, $body:path $(, processes $processes:literal)?;)*) => {
+    ($($id:literal, $title:literal, $body:path $(, processes $processes:literal)? $(, datagrams $datagrams:literal)?;)*) => {
         vec![$(crate::case::Case {
             id: $id,
             title: $title,
             processes: false $(|| $processes)?,
+            datagrams: false $(|| $datagrams)?,
             body: $body,
         }),*]
     };

@@ -17,7 +17,8 @@
 //! ```
 //!
 //! The author of other sockets implements [`Network`], [`Listener`] and [`Stream`], and
-//! [`Processes`] if there are child processes and signals, and gives [`Entry::new`] a constructor.
+//! [`Processes`] if there are child processes and signals, [`Datagrams`] if there are datagram
+//! sockets, and gives [`Entry::new`] a constructor.
 //!
 //! With `report` as its first argument the binary runs all cases and writes the results:
 //! `cargo test --test network -- report --json FILE --markdown FILE`.
@@ -49,7 +50,9 @@ mod sockets;
 pub use case::{Case, cases};
 pub use entry::Entry;
 pub use fourway_suite::{CaseReport, KnownFailure, Report, Status, SubjectReport};
-pub use network::{Boxed, Child, Listener, Network, Processes, Signals, Stream};
+pub use network::{
+    Boxed, Child, DatagramSocket, Datagrams, Listener, Network, Processes, Signals, Stream,
+};
 pub use run::{main, run};
 pub use sockets::Sockets;
 

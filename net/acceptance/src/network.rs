@@ -32,6 +32,12 @@ pub trait Network: Send + Sync {
     fn processes(&self) -> Option<&dyn Processes> {
         None
     }
+
+    /// Datagram sockets, if it has them. By default it has none, and the cases about them are left
+    /// out.
+    fn datagrams(&self) -> Option<&dyn Datagrams> {
+        None
+    }
 }
 
 /// Accepts connections.
@@ -66,6 +72,24 @@ pub trait Stream: Send {
     ///
     /// If that is impossible.
     fn into_std(self: Box<Self>) -> io::Result<std::net::TcpStream>;
+}
+
+/// Datagram sockets on a runtime.
+pub trait Datagrams: Send + Sync {
+    /// A socket on a free port of the loopback.
+    fn bind(&self) -> Boxed<'static, Box<dyn DatagramSocket>>;
+}
+
+/// A socket that sends and receives datagrams.
+pub trait DatagramSocket: Send + Sync {
+    /// Its address.
+    fn address(&self) -> SocketAddr;
+
+    /// Sends a datagram.
+    fn send_to<'a>(&'a self, datagram: &'a [u8], to: SocketAddr) -> Boxed<'a, usize>;
+
+    /// Receives a datagram: its length in `buf`, and its sender.
+    fn recv_from<'a>(&'a self, buf: &'a mut [u8]) -> Boxed<'a, (usize, SocketAddr)>;
 }
 
 /// Child processes and signals on a runtime.

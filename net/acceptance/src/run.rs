@@ -40,12 +40,18 @@ fn suite(entries: &[Entry], wanted: impl Fn(&Entry, &Case) -> bool) -> Suite {
 
 fn subject(entry: &Entry, wanted: impl Fn(&Case) -> bool) -> Subject {
     let has_processes = LazyCell::new(|| (entry.network)().processes().is_some());
+    let has_datagrams = LazyCell::new(|| (entry.network)().datagrams().is_some());
     let cases = cases().into_iter().filter(wanted).map(|case| {
-        let lacking = case.processes && !*has_processes;
+        let lacking = if case.processes && !*has_processes {
+            Some("it has no child processes and no signals")
+        } else if case.datagrams && !*has_datagrams {
+            Some("it has no datagram sockets")
+        } else {
+            None
+        };
         let (network, patience) = (entry.network.clone(), entry.patience);
         let body = move || (case.body)(&Scene::new(&*network(), patience));
-        fourway_suite::Case::new(case.id, case.title, body)
-            .unsupported(lacking.then(|| "it has no child processes and no signals".to_owned()))
+        fourway_suite::Case::new(case.id, case.title, body).unsupported(lacking.map(str::to_owned))
     });
     Subject::new(entry.name, 2 * entry.patience + GRACE)
         .known_failures(entry.known.iter().cloned())

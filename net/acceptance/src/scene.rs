@@ -16,7 +16,7 @@ use std::{
 use fourway_core::{AnyRuntime, BlockOn, Timer};
 use futures_util::future::join;
 
-use crate::network::{Network, Stream};
+use crate::network::{DatagramSocket, Network, Stream};
 
 /// A network, and how long to wait for events that must happen.
 pub(crate) struct Scene<'a> {
@@ -57,6 +57,18 @@ impl<'a> Scene<'a> {
     pub(crate) async fn moment(&self) {
         self.rt().sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// Two datagram sockets.
+pub(crate) async fn datagram_pair(
+    scene: &Scene<'_>,
+) -> (Box<dyn DatagramSocket>, Box<dyn DatagramSocket>) {
+    let datagrams = scene.net.datagrams();
+    let datagrams = datagrams.expect("the case is for those alone");
+    (
+        datagrams.bind().await.unwrap(),
+        datagrams.bind().await.unwrap(),
+    )
 }
 
 /// Polls it once, with the calling task's waker.

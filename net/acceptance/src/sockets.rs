@@ -4,13 +4,15 @@ use std::{io, net::SocketAddr, process::ExitStatus, time::Duration};
 
 use fourway_core::AnyRuntime;
 use fourway_net::{
-    Net, TcpListener, TcpStream,
+    Net, TcpListener, TcpStream, UdpSocket,
     process::{self, Command, Stdio},
     signal::{self, SignalKind},
 };
 use futures_util::{AsyncReadExt, AsyncWriteExt};
 
-use crate::network::{Boxed, Child, Listener, Network, Processes, Signals, Stream};
+use crate::network::{
+    Boxed, Child, DatagramSocket, Datagrams, Listener, Network, Processes, Signals, Stream,
+};
 
 /// The sockets, child processes and signals of [`fourway_net`] on a runtime.
 #[derive(Clone, Debug)]
@@ -44,6 +46,10 @@ impl Network for Sockets {
     }
 
     fn processes(&self) -> Option<&dyn Processes> {
+        Some(self)
+    }
+
+    fn datagrams(&self) -> Option<&dyn Datagrams> {
         Some(self)
     }
 }
@@ -82,6 +88,27 @@ impl Stream for TcpStream {
 
     fn into_std(self: Box<Self>) -> io::Result<std::net::TcpStream> {
         TcpStream::into_std(*self)
+    }
+}
+
+impl Datagrams for Sockets {
+    fn bind(&self) -> Boxed<'static, Box<dyn DatagramSocket>> {
+        let rt = self.0.clone();
+        Box::pin(async move { Ok(Box::new(rt.bind_udp("127.0.0.1:0").await?) as _) })
+    }
+}
+
+impl DatagramSocket for UdpSocket {
+    fn address(&self) -> SocketAddr {
+        self.local_addr().expect("it is bound")
+    }
+
+    fn send_to<'a>(&'a self, datagram: &'a [u8], to: SocketAddr) -> Boxed<'a, usize> {
+        Box::pin(UdpSocket::send_to(self, datagram, to))
+    }
+
+    fn recv_from<'a>(&'a self, buf: &'a mut [u8]) -> Boxed<'a, (usize, SocketAddr)> {
+        Box::pin(UdpSocket::recv_from(self, buf))
     }
 }
 

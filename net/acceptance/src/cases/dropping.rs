@@ -6,7 +6,7 @@ use futures_util::future::join;
 
 use crate::{
     case::{Case, table},
-    scene::{POLLS, Scene, Woken, poll_times, read_to_end, write_all},
+    scene::{POLLS, Scene, Woken, datagram_pair, poll_times, read_to_end, write_all},
 };
 
 pub(super) fn cases() -> Vec<Case> {
@@ -15,6 +15,9 @@ pub(super) fn cases() -> Vec<Case> {
         "NE-1.2", "a dropped read loses no bytes", a_dropped_read_loses_no_bytes;
         "NE-1.3", "a dropped write has sent nothing", a_dropped_write_has_sent_nothing;
         "NE-1.4", "a dropped connect closes its socket", a_dropped_connect_closes_its_socket;
+        "NE-1.5", "a dropped peek takes nothing", a_dropped_peek_takes_nothing;
+        "NE-1.6", "a dropped receive loses no datagram", a_dropped_receive_loses_no_datagram,
+            datagrams true;
     }
 }
 
@@ -108,6 +111,54 @@ fn a_dropped_connect_closes_its_socket(scene: &Scene<'_>) {
                     Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionReset),
                 }
             }
+        }
+    });
+}
+
+fn a_dropped_peek_takes_nothing(scene: &Scene<'_>) {
+    scene.run(async {
+        let (mut a, mut b) = scene.pair().await;
+        for (i, (polls, ready)) in (0u8..).zip(POLLS) {
+            let mut buf = [0xff; 1];
+            let mut peek = Box::pin(b.peek(&mut buf));
+            let woken = Arc::new(Woken::default());
+            assert!(woken.poll(peek.as_mut()).is_pending());
+            write_all(&mut *a, &[i]).await.unwrap();
+            if ready {
+                woken.until(scene.rt()).await;
+            }
+            let peeked = poll_times(scene.rt(), peek.as_mut(), polls).await;
+            drop(peek);
+            if let Some(peeked) = peeked {
+                assert_eq!((peeked.unwrap(), buf), (1, [i]));
+            }
+            // Once: the next turn begins with a peek that finds nothing.
+            assert_eq!(b.read(&mut buf).await.unwrap(), 1);
+            assert_eq!(buf, [i]);
+        }
+    });
+}
+
+fn a_dropped_receive_loses_no_datagram(scene: &Scene<'_>) {
+    scene.run(async {
+        let (a, b) = datagram_pair(scene).await;
+        for (i, (polls, ready)) in (0u8..).zip(POLLS) {
+            let mut buf = [0xff; 2];
+            let mut receive = b.recv_from(&mut buf);
+            let woken = Arc::new(Woken::default());
+            assert!(woken.poll(receive.as_mut()).is_pending());
+            a.send_to(&[i], b.address()).await.unwrap();
+            if ready {
+                woken.until(scene.rt()).await;
+            }
+            let received = poll_times(scene.rt(), receive.as_mut(), polls).await;
+            drop(receive);
+            let received = match received {
+                Some(received) => received,
+                None => b.recv_from(&mut buf).await,
+            };
+            assert_eq!(received.unwrap(), (1, a.address()));
+            assert_eq!(buf[0], i);
         }
     });
 }

@@ -7,7 +7,7 @@ use futures_util::future::join;
 use crate::{
     addresses::{Silent, nobody, unreachable},
     case::{Case, table},
-    scene::{Scene, read_to_end, write_all},
+    scene::{Scene, datagram_pair, read_to_end, write_all},
 };
 
 pub(super) fn cases() -> Vec<Case> {
@@ -17,6 +17,7 @@ pub(super) fn cases() -> Vec<Case> {
         "NE-2.3", "refused and late", refused_and_late;
         "NE-2.4", "each address is tried", each_address_is_tried;
         "NE-2.5", "unreachable is not refused", unreachable_is_not_refused;
+        "NE-2.6", "a datagram ends with its bytes", a_datagram_ends_with_its_bytes, datagrams true;
     }
 }
 
@@ -93,5 +94,21 @@ fn unreachable_is_not_refused(scene: &Scene<'_>) {
         let to = vec![address, listener.address()];
         scene.net.connect(to, scene.patience).await.unwrap();
         listener.accept().await.unwrap();
+    });
+}
+
+fn a_datagram_ends_with_its_bytes(scene: &Scene<'_>) {
+    scene.run(async {
+        let (a, b) = datagram_pair(scene).await;
+        for datagram in [&b"too long"[..], b"", b"next"] {
+            let sent = a.send_to(datagram, b.address()).await.unwrap();
+            assert_eq!(sent, datagram.len());
+        }
+        let mut buf = [0; 4];
+        // The rest of the first is no datagram of its own, and the empty one is no end.
+        for expected in [&b"too "[..], b"", b"next"] {
+            let (received, from) = b.recv_from(&mut buf).await.unwrap();
+            assert_eq!((&buf[..received], from), (expected, a.address()));
+        }
     });
 }

@@ -17,7 +17,7 @@ use fourway_core::{AnyRuntime, Shutdown, yield_now};
 use fourway_net::is_shutdown;
 
 use fourway_net_acceptance::{
-    Boxed, Child, Listener, Network, Processes, Signals, Sockets, Stream,
+    Boxed, Child, DatagramSocket, Datagrams, Listener, Network, Processes, Signals, Sockets, Stream,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,12 +28,15 @@ pub(crate) enum Fault {
     PeekTakes,
     DroppedWriteSends,
     DroppedConnectLeaks,
+    DroppedPeekTakes,
+    ReceiveLosesDatagrams,
     NoEnd,
     EndOfBoth,
     EndOvertakes,
     ResetIsAnEnd,
     AllErrorsAreOne,
     UnreachableIsRefused,
+    RestIsADatagram,
     NeverTooLate,
     OnlyTheFirstAddress,
     OneAfterTheOther,
@@ -95,6 +98,7 @@ impl Shared {
             inner: Some(stream),
             shared: self.clone(),
             unsent: Vec::new(),
+            peeked: None,
         })
     }
 
@@ -197,6 +201,10 @@ impl Network for Broken {
     fn processes(&self) -> Option<&dyn Processes> {
         Some(self)
     }
+
+    fn datagrams(&self) -> Option<&dyn Datagrams> {
+        Some(self)
+    }
 }
 
 struct BrokenListener {
@@ -229,6 +237,8 @@ struct BrokenStream {
     inner: Option<Box<dyn Stream>>,
     shared: Arc<Shared>,
     unsent: Vec<u8>,
+    /// What a peek took, for the next read.
+    peeked: Option<u8>,
 }
 
 impl BrokenStream {
@@ -249,6 +259,10 @@ impl Drop for Place<'_> {
 
 impl Stream for BrokenStream {
     fn read<'a>(&'a mut self, buf: &'a mut [u8]) -> Boxed<'a, usize> {
+        if let Some(peeked) = self.peeked.take() {
+            buf[0] = peeked;
+            return Box::pin(async { Ok(1) });
+        }
         let (inner, shared, _) = self.parts();
         Box::pin(async move {
             if shared.has(Fault::KeepsTheThread) {
@@ -278,6 +292,14 @@ impl Stream for BrokenStream {
     }
 
     fn peek<'a>(&'a mut self, buf: &'a mut [u8]) -> Boxed<'a, usize> {
+        if self.shared.has(Fault::DroppedPeekTakes) {
+            return Box::pin(async {
+                let read = self.parts().0.read(&mut buf[..1]).await?;
+                yield_now().await;
+                self.peeked = Some(buf[0]);
+                Ok(read)
+            });
+        }
         let (inner, shared, _) = self.parts();
         if shared.has(Fault::PeekTakes) {
             return inner.read(buf);
@@ -343,6 +365,65 @@ impl Drop for BrokenStream {
                 let _ = socket2::SockRef::from(&stream).set_linger(linger);
             }
         }
+    }
+}
+
+impl Datagrams for Broken {
+    fn bind(&self) -> Boxed<'static, Box<dyn DatagramSocket>> {
+        let ours = self.ours.datagrams().expect("ours have them").bind();
+        let shared = self.shared.clone();
+        Box::pin(async move {
+            Ok(Box::new(BrokenDatagrams {
+                inner: ours.await?,
+                shared,
+                rest: Mutex::default(),
+            }) as _)
+        })
+    }
+}
+
+struct BrokenDatagrams {
+    inner: Box<dyn DatagramSocket>,
+    shared: Arc<Shared>,
+    /// What did not fit, and its sender.
+    rest: Mutex<Option<(Vec<u8>, SocketAddr)>>,
+}
+
+impl DatagramSocket for BrokenDatagrams {
+    fn address(&self) -> SocketAddr {
+        self.inner.address()
+    }
+
+    fn send_to<'a>(&'a self, datagram: &'a [u8], to: SocketAddr) -> Boxed<'a, usize> {
+        self.inner.send_to(datagram, to)
+    }
+
+    fn recv_from<'a>(&'a self, buf: &'a mut [u8]) -> Boxed<'a, (usize, SocketAddr)> {
+        Box::pin(async {
+            if !self.shared.has(Fault::RestIsADatagram) {
+                let received = self.shared.tell(self.inner.recv_from(buf)).await;
+                if self.shared.has(Fault::ReceiveLosesDatagrams) {
+                    yield_now().await;
+                }
+                return received;
+            }
+            let rest = self.rest.lock().unwrap().take();
+            let (datagram, from) = match rest {
+                Some(rest) => rest,
+                None => {
+                    let mut large = vec![0; 1 << 16];
+                    let (received, from) = self.inner.recv_from(&mut large).await?;
+                    large.truncate(received);
+                    (large, from)
+                }
+            };
+            let (now, later) = datagram.split_at(datagram.len().min(buf.len()));
+            buf[..now.len()].copy_from_slice(now);
+            if !later.is_empty() {
+                *self.rest.lock().unwrap() = Some((later.to_vec(), from));
+            }
+            Ok((now.len(), from))
+        })
     }
 }
 
