@@ -164,7 +164,21 @@ impl<'a> Scene<'a> {
         jobs.remove(0)
     }
 
-    /// The jobs that are there at once.
+    /// So many jobs. An engine of several servers may need a moment until one that was submitted is
+    /// there for workers.
+    pub(crate) fn fetch_all(&self, count: usize) -> Vec<Leased> {
+        let mut jobs = Vec::new();
+        while jobs.len() < count {
+            let fetch = fetch(count - jobs.len(), self.ages * 10).patience(self.ages);
+            let more = self.run(self.engine.fetch(fetch));
+            let found = jobs.len();
+            assert!(!more.is_empty(), "{found} of {count} jobs were fetched");
+            jobs.extend(more);
+        }
+        jobs
+    }
+
+    /// The jobs that are there at once: to see that there are none.
     pub(crate) fn fetch_now(&self, max: usize) -> Vec<Leased> {
         self.run(self.engine.fetch(fetch(max, self.ages * 10)))
     }
