@@ -21,6 +21,10 @@ pub struct Limits {
     /// How long an execution may take to end after it was asked to; then its session is given up.
     /// Ten seconds by default.
     pub grace: Duration,
+    /// How long code may keep an executor's thread, where it runs in place, before that is reported:
+    /// in the model `async`, and completions and inspections. It is not ended. Ten milliseconds by
+    /// default.
+    pub budget: Duration,
     /// How many clients a worker's socket may have at a time. 256 by default.
     pub clients: usize,
 }
@@ -36,6 +40,7 @@ impl Default for Limits {
             client_sessions: 100,
             requests: 1000,
             grace: Duration::from_secs(10),
+            budget: Duration::from_millis(10),
             clients: 256,
         }
     }

@@ -197,6 +197,10 @@ pub enum Reply {
     Status {
         /// The client's.
         sessions: Vec<SessionInfo>,
+        /// How often code of the worker, of any client, has kept an executor's thread beyond the
+        /// [budget](crate::Limits::budget). Workers before this member do not count.
+        #[serde(default)]
+        overruns: u64,
     },
     /// Done, without a result.
     Ok,
@@ -231,7 +235,9 @@ impl Reply {
             Self::InputRequest { prompt, .. } => prompt.len(),
             Self::Matches { matches, .. } => texts(matches),
             Self::Inspected { text } => text.len(),
-            Self::Status { sessions } => sessions.iter().map(|info| info.name.len() + 128).sum(),
+            Self::Status { sessions, .. } => {
+                sessions.iter().map(|info| info.name.len() + 128).sum()
+            }
             Self::Bad { message } => message.len(),
             Self::Hello { .. } | Self::Completeness { .. } | Self::Ok => 64,
         }

@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    io::Write,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -10,7 +11,7 @@ use std::{
 
 use fourway::{
     AnyRuntime, Offload, Spawner, Timer,
-    execute::{Execution, ExecutionError, Executor, Model, Session},
+    execute::{Execution, ExecutionError, Executor, Model, Overrun, Session},
 };
 
 use crate::{
@@ -43,13 +44,19 @@ struct Shared {
 }
 
 impl Worker {
-    /// A worker with the standard functions.
+    /// A worker with the standard functions. Code that keeps an executor's thread beyond
+    /// [`Limits::budget`] is told on the standard error.
     #[must_use]
     pub fn new(rt: AnyRuntime, model: Model, limits: Limits) -> Self {
-        Self::with_functions(Executor::new(rt, model), limits, Functions::standard())
+        let executor = Executor::builder(rt)
+            .model(model)
+            .budget(limits.budget)
+            .on_overrun(tell)
+            .build();
+        Self::with_functions(executor, limits, Functions::standard())
     }
 
-    /// A worker with these functions.
+    /// A worker with these functions. The executor has its own budget and report of overruns.
     #[must_use]
     pub fn with_functions(
         executor: Executor<AnyRuntime>,
@@ -95,6 +102,13 @@ impl Worker {
     #[must_use]
     pub fn lost(&self) -> usize {
         self.0.lost.load(Ordering::SeqCst)
+    }
+
+    /// How many executions, completions and inspections have ended that kept an executor's thread
+    /// beyond its budget. In the models other than [`Model::Async`] code has threads of its own.
+    #[must_use]
+    pub fn overruns(&self) -> u64 {
+        self.0.executor.overruns()
     }
 
     /// A client.
@@ -347,6 +361,7 @@ impl Connection {
             }
             Request::Status => reply(Reply::Status {
                 sessions: self.status(),
+                overruns: self.worker.overruns(),
             }),
             Request::Reset { session } => {
                 self.reset(&session);
@@ -548,6 +563,17 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.outbox.close();
         self.close_sessions();
+    }
+}
+
+/// Tells the standard error that code keeps a thread.
+///
+/// Only what still runs, from the watching thread: what has ended is reported on the executor's thread,
+/// which a standard error that nobody reads would block. It is counted.
+fn tell(overrun: &Overrun) {
+    if !overrun.ended {
+        // Not `eprintln!`, which panics if the standard error is closed.
+        let _ = writeln!(anstream::stderr(), "code-worker: {overrun}");
     }
 }
 

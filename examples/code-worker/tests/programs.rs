@@ -7,6 +7,7 @@ use std::{
     os::unix::net::UnixStream,
     path::Path,
     process::{Child, Command, Output, Stdio},
+    time::Instant,
 };
 
 use fourway_testing::{AGES, eventually};
@@ -53,6 +54,40 @@ fn a_prompt_has_one_namespace_for_both_kinds() {
             assert!(output.status.success());
         }
     }
+}
+
+/// In place, it keeps a thread of the runtime: the standard error and `status` tell that.
+#[test]
+fn code_over_its_budget_is_reported() {
+    let mut program = start(&["--stdio", "--model", "async"]);
+    let mut requests = program.stdin.take().unwrap();
+    let mut told = BufReader::new(program.stderr.take().unwrap()).lines();
+    let mut answers = BufReader::new(program.stdout.take().unwrap()).lines();
+    let mut ask = |request: Value| writeln!(requests, "{request}").unwrap();
+    let mut answer = || -> Value {
+        let answer = answers.next().expect("it goes on").unwrap();
+        serde_json::from_str(&answer).unwrap()
+    };
+    ask(json!({"id": 1, "op": "status"}));
+    assert_eq!(answer()["overruns"], 0);
+    ask(json!({"id": 2, "op": "execute", "code": "for (;;) {}"}));
+    let report = told.next().expect("it is reported while it runs").unwrap();
+    assert!(report.contains("keeps an executor's thread"), "{report}");
+    ask(json!({"id": 3, "op": "interrupt"}));
+    let mut ends = [answer(), answer()];
+    ends.sort_by_key(|end| end["id"].as_u64());
+    assert_eq!(ends[0]["name"], "Interrupted", "{ends:?}");
+    // It is counted once its closure has ended, which may be after the reply.
+    let since = Instant::now();
+    loop {
+        ask(json!({"id": 4, "op": "status"}));
+        if answer()["overruns"] == 1 {
+            break;
+        }
+        assert!(since.elapsed() < AGES, "it is not counted");
+    }
+    drop(requests);
+    assert!(program.wait().unwrap().success());
 }
 
 #[test]

@@ -266,7 +266,8 @@ fn bad_lines_are_answered_and_survived() {
         assert_eq!(
             answers[7].reply,
             Reply::Status {
-                sessions: Vec::new()
+                sessions: Vec::new(),
+                overruns: 0,
             }
         );
     }
