@@ -205,12 +205,7 @@ where
         metadata: Metadata,
     ) -> Started<R, Self::Output, Self::Task> {
         match executor.model() {
-            // On a thread of this runtime, where a blocking body is a plain call.
-            Model::Thread => Started::offloaded(
-                executor
-                    .runtime()
-                    .offload_with(metadata, move || self.wait()),
-            ),
+            Model::Thread => Started::waiting(executor.runtime(), metadata, self),
             Model::Route | Model::Async => {
                 Started::routed(self.route(executor.runtime(), metadata))
             }

@@ -9,9 +9,9 @@ use std::{
 };
 
 use fourway_core::{
-    AbortHandle, BlockOnError, CancellationToken, JoinError, Offload, Runtime, Spawner, Task,
+    AbortHandle, BlockOnError, Call, CancellationToken, JoinError, Offload, Runtime, Spawner, Task,
     cancel::{Cancelled, DropGuard},
-    implement::Abort,
+    implement::{Abort, wait_until_cancelled},
     task::Metadata,
 };
 
@@ -33,8 +33,8 @@ enum Inner<R: Runtime, T: Send + 'static, C> {
     Driven(Driven<R, T>),
 }
 
-/// Async work on a pool thread. The closure cannot be cancelled once it runs; the token ends the
-/// future that it drives.
+/// Async work or a call on a pool thread. The closure cannot be cancelled once it runs; the token
+/// ends the future that it drives.
 struct Driven<R: Runtime, T: Send + 'static> {
     task: <R as Offload>::OffloadTask<Result<T, Cancelled>>,
     // `None` once it is detached.
@@ -60,11 +60,34 @@ impl<R: Runtime, T: Send + 'static, C> Started<R, T, C> {
     where
         F: Future<Output = T> + Send + 'static,
     {
+        let driver = rt.clone();
+        Self::ending(rt, metadata, move |token| {
+            driver.block_on(token.run_until_cancelled(future))
+        })
+    }
+
+    /// A call, waited for on a thread of this runtime. There a blocking body is a plain call, and an
+    /// async one is dropped when the handle is.
+    #[track_caller]
+    pub(crate) fn waiting(rt: &R, metadata: Metadata, call: impl Call<Output = T>) -> Self {
+        Self::ending(rt, metadata, move |token| {
+            match wait_until_cancelled(call, token) {
+                Ok(output) => output,
+                // As `Call::wait` does.
+                Err(error) => panic!("{error}"),
+            }
+        })
+    }
+
+    /// A closure that ends early if its token is cancelled.
+    #[track_caller]
+    fn ending<F>(rt: &R, metadata: Metadata, run: F) -> Self
+    where
+        F: FnOnce(&CancellationToken) -> Result<T, Cancelled> + Send + 'static,
+    {
         let token = CancellationToken::new();
-        let (driver, watched) = (rt.clone(), token.clone());
-        let task = rt.offload_with(metadata, move || {
-            driver.block_on(watched.run_until_cancelled(future))
-        });
+        let watched = token.clone();
+        let task = rt.offload_with(metadata, move || run(&watched));
         Self(Inner::Driven(Driven {
             task,
             guard: Some(token.clone().drop_guard()),

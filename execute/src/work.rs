@@ -120,7 +120,7 @@ impl<T: Send + 'static> Work<T> {
                 Model::Route | Model::Async => Started::spawned(rt.spawn_with(metadata, future)),
             },
             Kind::Call(call) => match model {
-                Model::Thread => Started::offloaded(rt.offload_with(metadata, move || call.wait())),
+                Model::Thread => Started::waiting(rt, metadata, call),
                 Model::Route | Model::Async => Started::routed(call.spawn_with(metadata)),
             },
         }

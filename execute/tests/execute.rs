@@ -11,7 +11,8 @@ use std::{
 };
 
 use fourway_core::{
-    Call, Runtime, Task,
+    BlockOn, BoxCall, Call, Runtime, Task,
+    call::Either,
     context::{Context, current},
 };
 use fourway_execute::{Executor, Model, Work, blocking, execute, making, short};
@@ -23,6 +24,7 @@ fourway_testing::on_every_runtime! {
     decided_at_run_time
     panics_reach_the_handle_with_their_payload
     dropping_the_handle_cancels_async_work_on_a_thread
+    dropping_the_handle_cancels_calls
     aborting_from_elsewhere
     detached_work_runs_on
     what_is_short_runs_in_place_in_one_model_only
@@ -182,6 +184,80 @@ fn dropping_the_handle_cancels_async_work_on_a_thread<R: Runtime>(rt: R) {
             assert!(!handle.is_finished());
             drop(handle);
             gone.pass().await;
+        }
+    });
+}
+
+/// Async bodies of calls of every form, as other async work.
+fn dropping_the_handle_cancels_calls<R: Runtime>(rt: R) {
+    type Make<R> = fn(&R, Gate, OnDrop) -> BoxCall<()>;
+
+    async fn body(started: Gate, _gone: OnDrop) {
+        started.open();
+        pending::<()>().await;
+    }
+
+    let all: [(&str, Make<R>); 6] = [
+        ("made", |rt, started, gone| {
+            rt.call(body(started, gone)).boxed()
+        }),
+        ("made late", |rt, started, gone| {
+            rt.call_with(move || body(started, gone)).boxed()
+        }),
+        ("mapped", |rt, started, gone| {
+            rt.call(body(started, gone)).boxed().map(|()| ()).boxed()
+        }),
+        ("limited", |rt, started, gone| {
+            let call = rt.call(body(started, gone)).timeout(Duration::MAX);
+            call.map(|_| ()).boxed()
+        }),
+        ("one of two", |rt, started, gone| {
+            let call: Either<_, BoxCall<()>> = Either::Left(rt.call(body(started, gone)));
+            call.boxed()
+        }),
+        ("after another", |rt, started, gone| {
+            let second = rt.call(body(started, gone));
+            rt.call_blocking(|| ()).then(|()| second).boxed()
+        }),
+    ];
+    run(&rt, async {
+        for model in Model::ALL {
+            let executor = Executor::new(rt.clone(), model);
+            for (name, make) in all {
+                println!("{name} in {model}");
+                let made = || {
+                    let (started, gone) = (Gate::default(), Gate::default());
+                    let call = make(&rt, started.clone(), OnDrop(gone.clone()));
+                    (call, started, gone)
+                };
+                let (call, started, gone) = made();
+                let handle = executor.execute(call);
+                started.pass().await;
+                assert!(!handle.is_finished());
+                drop(handle);
+                gone.pass().await;
+                // By an abort, and as work of any kind.
+                let (call, started, gone) = made();
+                let handle = executor.execute(Work::call(call));
+                started.pass().await;
+                handle.abort_handle().abort();
+                gone.pass().await;
+                assert!(handle.await.unwrap_err().is_cancelled());
+            }
+            // A blocking body runs to its end.
+            let (go, done) = (Gate::default(), Gate::default());
+            let (started, inside) = (Gate::default(), (go.clone(), done.clone()));
+            let begun = started.clone();
+            let driver = rt.clone();
+            let handle = executor.execute(rt.call_blocking(move || {
+                begun.open();
+                driver.block_on(inside.0.pass());
+                inside.1.open();
+            }));
+            started.pass().await;
+            drop(handle);
+            go.open();
+            done.pass().await;
         }
     });
 }

@@ -7,11 +7,14 @@ use std::{
 
 use fourway_core::{
     AnyRuntime, BlockOn, BlockOnError, BoxCall, Call, JoinError, Runtime,
-    implement::check_may_block,
+    implement::{check_may_block, guard_call},
 };
 use futures_core::Stream;
 
-use crate::ahead::{Ahead, BoxIterator, BoxStream, Kept, Limit};
+use crate::{
+    ahead::{Ahead, BoxIterator, BoxStream, Kept, Limit},
+    wanted::Wanted,
+};
 
 /// How many items are read ahead by default; see [`Items::read_ahead`].
 const READ_AHEAD: usize = 2048;
@@ -169,15 +172,12 @@ impl<T: Send + 'static> Items<T> {
     ///
     /// # Cancel safety
     ///
-    /// Dropping it while it is awaited loses the items.
+    /// Dropping it while it is awaited loses the items, and stops the producer at its next item.
     pub fn collect(mut self) -> BoxCall<Vec<T>> {
         let runtime = self.runtime.clone();
         match self.source.take() {
-            Source::Unmade(make) => runtime.call_blocking(move || make().collect()).boxed(),
-            Source::Iterator(iterator) => {
-                let all = move || iterator.into_iter().flatten().collect();
-                runtime.call_blocking(all).boxed()
-            }
+            Source::Unmade(make) => collect(&runtime, make),
+            Source::Iterator(iterator) => collect(&runtime, || iterator.into_iter().flatten()),
             source => {
                 self.source = source;
                 let all = async move || {
@@ -232,6 +232,18 @@ impl<T: Send + 'static> Items<T> {
             }
         }
     }
+}
+
+/// All items of an iterator, read by one closure, which stops if nobody waits for them any more.
+fn collect<T, I>(runtime: &AnyRuntime, make: impl FnOnce() -> I + Send + 'static) -> BoxCall<Vec<T>>
+where
+    T: Send + 'static,
+    I: Iterator<Item = T> + 'static,
+{
+    let wanted = Wanted::new();
+    let iterator_of = wanted.reads(make);
+    let call = runtime.call_blocking(move || iterator_of().collect());
+    guard_call(call, wanted)
 }
 
 /// The next item of an iterator, which is dropped after the last one, and after a panic.

@@ -66,6 +66,7 @@ mod pace_tests;
 mod shuttle_models;
 mod streams;
 mod sync;
+mod wanted;
 
 pub use generate::{Closed, Emit, Emitter, Generate, generate};
 pub use items::{IntoIter, Items, Iter, Next};

@@ -271,6 +271,83 @@ fn dropping_the_consumer_stops_the_producer() {
     });
 }
 
+/// All that `collect` gives are made by one closure, which does not return before its end.
+#[test]
+fn dropping_a_collection_stops_the_producer() {
+    each(|rt| {
+        let begun = |begin: fn(&AnyRuntime, &mut Items<usize>)| {
+            let (mut items, read, seen) = watched(&rt);
+            begin(&rt, &mut items);
+            (items.collect(), read, seen)
+        };
+        let all: [fn(&AnyRuntime, &mut Items<usize>); 3] = [
+            |_, _| {},
+            |_, items| {
+                items.iter().next();
+            },
+            |rt, items| {
+                rt.block_on(items.next());
+            },
+        ];
+        let is_read = |read: &AtomicUsize| {
+            let before = read.load(Ordering::SeqCst);
+            eventually("the iterator is read", || {
+                read.load(Ordering::SeqCst) > before
+            });
+        };
+        for begin in all {
+            // While it is awaited.
+            let (all, read, seen) = begun(begin);
+            let mut future = Box::pin(all.into_future());
+            rt.block_on(async {
+                assert!(poll_once(future.as_mut()).await.is_pending());
+                is_read(&read);
+                drop(future);
+            });
+            seen.recv_timeout(AGES).expect("the iterator is dropped");
+            // As a task.
+            let (all, read, seen) = begun(begin);
+            let task = all.spawn();
+            is_read(&read);
+            drop(task);
+            seen.recv_timeout(AGES).expect("the iterator is dropped");
+            // By an abort; the handle stays.
+            let (all, read, seen) = begun(begin);
+            let task = all.map(|all| all.len()).spawn();
+            is_read(&read);
+            task.abort();
+            seen.recv_timeout(AGES).expect("the iterator is dropped");
+            assert!(rt.block_on(task).unwrap_err().is_cancelled());
+            // By a time limit, for sync code.
+            let (all, _read, seen) = begun(begin);
+            all.timeout(Duration::from_millis(1)).wait().unwrap_err();
+            seen.recv_timeout(AGES).expect("the iterator is dropped");
+        }
+    });
+}
+
+/// What is collected and mapped stays on the thread that read it.
+#[test]
+fn a_collection_is_mapped_where_it_is_read() {
+    each(|rt| {
+        let collected = |rt: &AnyRuntime| {
+            let all = rt.stream_blocking(|| 0..3).collect();
+            all.map(|all| (all, context::current()))
+        };
+        let all = vec![0, 1, 2];
+        assert_eq!(collected(&rt).wait(), (all.clone(), Context::Sync));
+        for spawned in [false, true] {
+            let output = rt.block_on(async {
+                match spawned {
+                    false => collected(&rt).await,
+                    true => collected(&rt).spawn().await.unwrap(),
+                }
+            });
+            assert_eq!(output, (all.clone(), Context::Blocking));
+        }
+    });
+}
+
 #[test]
 fn nothing_is_made_before_it_is_asked_for() {
     each(|rt| {

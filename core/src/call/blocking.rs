@@ -6,9 +6,12 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use super::{Call, CallError, CallFuture, parts::Parts};
+use super::{
+    Call, CallError, CallFuture,
+    parts::{Parts, Waited},
+};
 use crate::{
-    BlockOnError, Offload, Payload, Runtime,
+    BlockOnError, CancellationToken, Cancelled, Offload, Payload, Runtime,
     implement::{self, Hold, mark},
     task::Metadata,
     values::Values,
@@ -55,6 +58,13 @@ where
 
     fn runtime(&self) -> R {
         self.runtime.clone()
+    }
+
+    fn try_wait_until(self, token: &CancellationToken) -> Waited<T> {
+        match token.reason() {
+            Some(reason) => Ok(Err(Cancelled::new(reason))),
+            None => self.try_wait().map(Ok),
+        }
     }
 }
 

@@ -6,8 +6,13 @@ use std::{
     pin::Pin,
 };
 
-use super::{Call, CallError, CallFuture, MapFallible, parts::Parts};
-use crate::{AnyOffloadTask, AnyRuntime, BlockOnError, Task, any::untyped, task::Metadata};
+use super::{
+    Call, CallError, CallFuture, MapFallible,
+    parts::{Parts, Waited},
+};
+use crate::{
+    AnyOffloadTask, AnyRuntime, BlockOnError, CancellationToken, Task, any::untyped, task::Metadata,
+};
 
 /// A [`Call`] of any type. Made by [`Call::boxed`].
 ///
@@ -71,10 +76,16 @@ trait Erased<T: Send + 'static>: Send {
 
     fn future(self: Box<Self>) -> BoxFuture<T>;
     fn try_wait(self: Box<Self>) -> Result<T, BlockOnError>;
+    fn try_wait_until(self: Box<Self>, token: &CancellationToken) -> Waited<T>;
     fn spawn(self: Box<Self>, metadata: Metadata) -> Box<dyn Task<T>>;
 
     fn future_with(self: Box<Self>, map: Map<T>) -> BoxFuture<Output>;
     fn try_wait_with(self: Box<Self>, map: Map<T>) -> Result<Output, BlockOnError>;
+    fn try_wait_until_with(
+        self: Box<Self>,
+        token: &CancellationToken,
+        map: Map<T>,
+    ) -> Waited<Output>;
     fn spawn_with(self: Box<Self>, metadata: Metadata, map: Map<T>) -> Box<dyn Task<Output>>;
 }
 
@@ -91,6 +102,10 @@ impl<C: Call> Erased<C::Output> for C {
         Call::try_wait(*self)
     }
 
+    fn try_wait_until(self: Box<Self>, token: &CancellationToken) -> Waited<C::Output> {
+        Parts::try_wait_until(*self, token)
+    }
+
     fn spawn(self: Box<Self>, metadata: Metadata) -> Box<dyn Task<C::Output>> {
         Box::new(Call::spawn_with(*self, metadata))
     }
@@ -101,6 +116,14 @@ impl<C: Call> Erased<C::Output> for C {
 
     fn try_wait_with(self: Box<Self>, map: Map<C::Output>) -> Result<Output, BlockOnError> {
         Call::map(*self, map).try_wait()
+    }
+
+    fn try_wait_until_with(
+        self: Box<Self>,
+        token: &CancellationToken,
+        map: Map<C::Output>,
+    ) -> Waited<Output> {
+        Call::map(*self, map).try_wait_until(token)
     }
 
     fn spawn_with(
@@ -135,6 +158,10 @@ impl<T: Send + 'static> Parts for BoxCall<T> {
 
     fn runtime(&self) -> AnyRuntime {
         self.call.runtime()
+    }
+
+    fn try_wait_until(self, token: &CancellationToken) -> Waited<T> {
+        self.call.try_wait_until(token)
     }
 }
 
@@ -204,6 +231,11 @@ impl<T: Send + 'static, U: Send + 'static> Parts for Mapped<T, U> {
 
     fn runtime(&self) -> AnyRuntime {
         Parts::runtime(&self.call)
+    }
+
+    fn try_wait_until(self, token: &CancellationToken) -> Waited<U> {
+        let waited = self.call.call.try_wait_until_with(token, self.map)?;
+        Ok(waited.map(typed))
     }
 }
 

@@ -1,7 +1,10 @@
 use std::{fmt, future::IntoFuture};
 
-use super::{Call, CallError, CallFuture, CallTask, MapFallible, parts::Parts};
-use crate::{BlockOn, BlockOnError, Spawner, task::Metadata};
+use super::{
+    Call, CallError, CallFuture, CallTask, MapFallible,
+    parts::{Parts, Waited},
+};
+use crate::{BlockOn, BlockOnError, CancellationToken, Spawner, task::Metadata};
 
 /// The parts of a call that is always used as a future: one that joins several calls, or limits
 /// one. `.wait()` drives the future on its runtime, and `.spawn()` makes it a task.
@@ -42,6 +45,15 @@ impl<D: Drive> Parts for Driven<D> {
 
     fn runtime(&self) -> D::Runtime {
         self.drive.runtime()
+    }
+
+    fn try_wait_until(self, token: &CancellationToken) -> Waited<D::Output> {
+        let runtime = self.drive.runtime();
+        let future = token.run_until_cancelled(self.drive.future());
+        Ok(match runtime.try_block_on(future)? {
+            Ok(output) => Ok(output?),
+            Err(cancelled) => Err(cancelled),
+        })
     }
 }
 

@@ -7,8 +7,13 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use super::{Call, parts::Parts};
-use crate::{AbortHandle, AnyRuntime, BlockOnError, JoinError, Task, task::Metadata};
+use super::{
+    Call,
+    parts::{Parts, Waited},
+};
+use crate::{
+    AbortHandle, AnyRuntime, BlockOnError, CancellationToken, JoinError, Task, task::Metadata,
+};
 
 /// One of two calls with the same output: for the branches of an `if` or a `match`.
 ///
@@ -71,6 +76,13 @@ where
         match self {
             Self::Left(left) => AnyRuntime::new(left.runtime()),
             Self::Right(right) => AnyRuntime::new(right.runtime()),
+        }
+    }
+
+    fn try_wait_until(self, token: &CancellationToken) -> Waited<L::Output> {
+        match self {
+            Self::Left(left) => left.try_wait_until(token),
+            Self::Right(right) => right.try_wait_until(token),
         }
     }
 }

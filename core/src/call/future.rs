@@ -7,8 +7,11 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use super::{Call, CallError, Infallible, parts::Parts};
-use crate::{BlockOnError, Runtime, Spawner, task::Metadata};
+use super::{
+    Call, CallError, Infallible,
+    parts::{Parts, Waited},
+};
+use crate::{BlockOnError, CancellationToken, Runtime, Spawner, task::Metadata};
 
 /// A [`Call`] with an async body. Made by [`Runtime::call`].
 #[derive(Clone)]
@@ -38,6 +41,11 @@ impl<R: Runtime, F: Future> Parts for AsyncCall<R, F> {
 
     fn runtime(&self) -> R {
         self.runtime.clone()
+    }
+
+    fn try_wait_until(self, token: &CancellationToken) -> Waited<F::Output> {
+        self.runtime
+            .try_block_on(token.run_until_cancelled(self.future))
     }
 }
 

@@ -8,8 +8,11 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use super::{AsyncCall, Call, Infallible, MapFuture, parts::Parts};
-use crate::{BlockOnError, Runtime, Spawner, task::Metadata};
+use super::{
+    AsyncCall, Call, Infallible, MapFuture,
+    parts::{Parts, Waited},
+};
+use crate::{BlockOnError, CancellationToken, Runtime, Spawner, task::Metadata};
 
 /// A [`Call`] with an async body that is made when it is used. Made by
 /// [`Runtime::call_with`].
@@ -65,6 +68,11 @@ where
 
     fn runtime(&self) -> R {
         self.runtime.clone()
+    }
+
+    fn try_wait_until(self, token: &CancellationToken) -> Waited<Fut::Output> {
+        let runtime = self.runtime.clone();
+        runtime.try_block_on(token.run_until_cancelled(self.into_future()))
     }
 }
 

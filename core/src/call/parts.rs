@@ -1,6 +1,9 @@
 use std::future::IntoFuture;
 
-use crate::Runtime;
+use crate::{BlockOnError, CancellationToken, Cancelled, Runtime};
+
+/// What waiting until a token is cancelled gives.
+pub(crate) type Waited<T> = Result<Result<T, Cancelled>, BlockOnError>;
 
 /// The parts of a call, for calls that are made of calls.
 ///
@@ -17,4 +20,11 @@ pub trait Parts: IntoFuture {
 
     /// A handle on the runtime. If its type is erased, this allocates.
     fn runtime(&self) -> Self::Runtime;
+
+    /// As [`Call::try_wait`](super::Call::try_wait), until the token is cancelled: an async body is
+    /// then dropped, and a body that has not begun never begins. A blocking body that runs has to
+    /// end by itself.
+    fn try_wait_until(self, token: &CancellationToken) -> Waited<Self::Output>
+    where
+        Self: Sized;
 }

@@ -8,8 +8,11 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use super::{Call, CallError, CallFuture, CallTask, parts::Parts};
-use crate::{BlockOnError, Spawner, task::Metadata};
+use super::{
+    Call, CallError, CallFuture, CallTask,
+    parts::{Parts, Waited},
+};
+use crate::{BlockOnError, CancellationToken, Spawner, task::Metadata};
 
 /// Two calls in a row. Made by [`Call::then`] and its kin.
 ///
@@ -73,6 +76,17 @@ where
 
     fn runtime(&self) -> A::Runtime {
         self.first.runtime()
+    }
+
+    fn try_wait_until(self, token: &CancellationToken) -> Waited<B::Output> {
+        let first = match self.first.try_wait_until(token)? {
+            Ok(output) => output,
+            Err(cancelled) => return Ok(Err(cancelled)),
+        };
+        match (self.then)(first) {
+            Next::Call(second) => second.try_wait_until(token),
+            Next::Done(output) => Ok(Ok(output)),
+        }
     }
 }
 

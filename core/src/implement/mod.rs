@@ -21,8 +21,10 @@
 //! | [`Enclosing`] | scopes that are not over before the work in them is |
 //! | [`are_unshared`], [`is_unshared`] | using one piece of work's values and token for the next one |
 //! | [`LeftWaker`] | waiting for a cancellation, in futures that are to be small |
+//! | [`guard_call`], [`wait_until_cancelled`] | calls whose handle is dropped, where the body cannot be |
 //! | [`recoverable`] | layers, whose `try_offload` gives the user's closure back |
 
+mod calls;
 mod contain;
 mod enclosing;
 mod extensions;
@@ -40,6 +42,7 @@ mod wait;
 use std::{future::Future, pin::Pin};
 
 pub use crate::{abort::Abort, cancel::left::LeftWaker, park_hooks::Parking};
+pub use calls::{guard_call, wait_until_cancelled};
 pub use contain::{
     Contain, OnDropPanic, Outcome, Rethrow, destroy_contained, discard, poll_contained,
 };
