@@ -11,7 +11,7 @@ use std::{
 };
 
 use fourway_core::{
-    BlockOn, BoxCall, Call, Runtime, Task,
+    BoxCall, Call, Runtime, Task,
     call::Either,
     context::{Context, current},
 };
