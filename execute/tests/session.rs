@@ -12,7 +12,7 @@ use std::{
 };
 
 use fourway_core::{
-    AnyRuntime, BlockOn, CancellationToken, Offload, Runtime, Shutdown, cancel,
+    AnyRuntime, BlockOn, CancellationToken, Offload, Runtime, Shutdown, Spawner, cancel,
     context::{Context, current},
 };
 use fourway_execute::{Execution, ExecutionError, Executor, Model, Scope, Session, SessionWork};
@@ -255,6 +255,14 @@ fn deadlines_begin_with_the_turn(rt: AnyRuntime) {
             .build(0);
         run(&rt, async {
             let waits = session.execute(async |_| pending::<()>().await);
+            // Asked from the first moment on, while it waits in line.
+            let stuck = Gate::default();
+            let inside = stuck.clone();
+            let driver = rt.clone();
+            let looks_at_nothing = session.execute(move |_| driver.block_on(inside.pass()));
+            let asked = looks_at_nothing.token().clone();
+            assert_eq!(asked.deadline(), None);
+            let asked = rt.spawn(async move { asked.cancelled().await });
             let loops = session.execute(|_| {
                 while let Ok(()) = cancel::check() {
                     thread::yield_now();
@@ -264,6 +272,10 @@ fn deadlines_begin_with_the_turn(rt: AnyRuntime) {
             // It waits in line for longer than the deadline.
             let last = session.execute(|n| (*n, n.token().deadline().is_some()));
             assert!(waits.await.unwrap_err().is_deadline());
+            // It is told by the execution's token, although the work does not look.
+            assert!(asked.await.unwrap().is_deadline());
+            stuck.open();
+            looks_at_nothing.await.unwrap();
             assert_eq!(loops.await.unwrap(), Some(cancel::Reason::Deadline));
             assert_eq!(last.await.unwrap(), (0, true));
         });

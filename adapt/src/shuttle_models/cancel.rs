@@ -1,8 +1,17 @@
 //! Cancellation tokens: the tree, waiters and sleepers.
 
-use std::{pin::pin, time::Duration};
+use std::{
+    pin::{Pin, pin},
+    task::{Context, Poll},
+    time::Duration,
+};
 
-use fourway_core::cancel::{CancellationToken, Reason};
+use fourway_core::{
+    Timer,
+    cancel::{CancellationToken, Reason},
+    implement::expire_after,
+    time::Sleep,
+};
 
 use super::Count;
 use crate as adapt;
@@ -135,5 +144,82 @@ fn shuttle_cancel_while_others_sleep() {
         assert_eq!(*cancelled.reason(), Reason::Shutdown);
         let _either = for_a_while.join().unwrap();
         assert!(token.sleep(Duration::MAX).is_err());
+    });
+}
+
+/// A timer that never fires: who waits for a deadline has to be woken to look at the clock.
+#[derive(Clone)]
+struct Never;
+
+impl Timer for Never {
+    type Sleep = Self;
+
+    fn sleep(&self, _: Duration) -> Self {
+        Self
+    }
+}
+
+impl Future for Never {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+}
+
+impl Sleep for Never {
+    fn reset_after(self: Pin<&mut Self>, _: Duration) {}
+}
+
+/// A token gets a deadline, which has passed, while others wait for it and for its children, sleep,
+/// and make and drop children. The one that waits for the token itself sees it and cancels all; a
+/// waiter that gives up leaves no other unwoken.
+#[test]
+fn shuttle_a_deadline_that_comes_late() {
+    check(|| {
+        let root = CancellationToken::new();
+        let waits = [root.clone(), root.child()].map(|token| {
+            thread::spawn(move || {
+                adapt::run(async {
+                    let mut given_up = pin!(token.cancelled());
+                    std::future::poll_fn(|cx| Poll::Ready(given_up.as_mut().poll(cx).is_ready()))
+                        .await;
+                });
+                adapt::run(token.cancelled())
+            })
+        });
+        let makes = thread::spawn({
+            let root = root.clone();
+            move || {
+                drop(root.child());
+                adapt::run(root.child().child().cancelled())
+            }
+        });
+        let sleeps = thread::spawn({
+            let token = root.child();
+            move || token.sleep(Duration::MAX).unwrap_err()
+        });
+        expire_after(&root, &Never, Duration::ZERO);
+        for thread in waits.into_iter().chain([makes, sleeps]) {
+            assert_eq!(*thread.join().unwrap().reason(), Reason::Deadline);
+        }
+    });
+}
+
+/// A deadline that is set while the token is cancelled: one of the two is the reason, for good.
+#[test]
+fn shuttle_a_late_deadline_and_a_cancellation() {
+    check(|| {
+        let root = CancellationToken::new();
+        let below = root.child();
+        let cancels = thread::spawn({
+            let root = root.clone();
+            move || root.cancel()
+        });
+        expire_after(&root, &Never, Duration::ZERO);
+        let seen = root.reason();
+        assert!(seen.is_some());
+        cancels.join().unwrap();
+        assert_eq!((root.reason(), below.reason()), (seen.clone(), seen));
     });
 }

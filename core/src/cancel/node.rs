@@ -6,7 +6,7 @@
 //! dropped under it either, because dropping a node locks its parent.
 
 use std::{
-    sync::{Arc, PoisonError, Weak},
+    sync::{Arc, OnceLock, PoisonError, Weak},
     task::Waker,
     time::Instant,
 };
@@ -25,6 +25,9 @@ pub(super) struct Node {
     // One of the three below.
     state: AtomicU8,
     deadline: Option<Deadline>,
+    /// An earlier one, set after the node was made, under the lock of `inner`. On the heap, so that
+    /// the other nodes do not grow.
+    late: OnceLock<Box<Deadline>>,
     parent: Option<Parent>,
     inner: Mutex<Inner>,
 }
@@ -45,7 +48,8 @@ struct Inner {
     /// Set once, together with the state.
     reason: Option<Reason>,
     children: Slab<Weak<Node>>,
-    waiters: Slab<Waker>,
+    /// `None` for a waiter that is about to look for a new deadline: it keeps its number.
+    waiters: Slab<Option<Waker>>,
 }
 
 #[derive(Clone)]
@@ -80,6 +84,7 @@ impl Node {
             // A node that is born cancelled has no descendants left to cancel.
             state: AtomicU8::new(if reason.is_some() { SETTLED } else { LIVE }),
             deadline,
+            late: OnceLock::new(),
             parent,
             inner: Mutex::new(Inner {
                 reason,
@@ -91,11 +96,13 @@ impl Node {
 
     /// A child; its deadline is the earlier of the two.
     pub(super) fn child(self: &Arc<Self>, own: Option<Deadline>) -> Arc<Self> {
-        let deadline = match (&self.deadline, own) {
-            (Some(inherited), Some(own)) if inherited.at <= own.at => Some(inherited.clone()),
-            (inherited, own) => own.or_else(|| inherited.clone()),
-        };
         let mut inner = self.lock();
+        // Under the lock under which a late deadline is set: who has set one finds it in each child
+        // that is made after that.
+        let deadline = match (self.deadline(), own) {
+            (Some(inherited), Some(own)) if inherited.at <= own.at => Some(inherited.clone()),
+            (inherited, own) => own.or_else(|| inherited.cloned()),
+        };
         if let Some(reason) = inner.reason.clone() {
             drop(inner);
             // In no list: the parent has no news for a child that is cancelled already.
@@ -124,7 +131,7 @@ impl Node {
     pub(super) fn is_cancelled(self: &Arc<Self>) -> bool {
         // Acquire: a thread that sees the cancellation also sees all that was done before it.
         self.state.load(Ordering::Acquire) != LIVE
-            || (self.deadline.is_some() && self.is_past_deadline())
+            || (self.deadline().is_some() && self.is_past_deadline())
     }
 
     /// Cancelled, as far as can be told without looking at the clock.
@@ -136,8 +143,7 @@ impl Node {
     #[inline(never)]
     fn is_past_deadline(self: &Arc<Self>) -> bool {
         let past = self
-            .deadline
-            .as_ref()
+            .deadline()
             .is_some_and(|deadline| deadline.clock.now() >= deadline.at);
         if past {
             self.cancel(&Reason::Deadline);
@@ -146,7 +152,36 @@ impl Node {
     }
 
     pub(super) fn deadline(&self) -> Option<&Deadline> {
-        self.deadline.as_ref()
+        match self.late.get() {
+            Some(late) => Some(late),
+            None => self.deadline.as_ref(),
+        }
+    }
+
+    /// Sets a deadline, unless there is an earlier one, or one was set in this way. Wakes the waiters,
+    /// so that they set a timer.
+    ///
+    /// The descendants that are there do not get it: some of their waiters look for a deadline only
+    /// once, as [`LeftWaker`](super::LeftWaker) says. They are cancelled with this node, once it is
+    /// looked at.
+    pub(super) fn set_deadline(&self, deadline: Deadline) {
+        let late = Box::new(deadline);
+        let mut inner = self.lock();
+        let is_later = |known: &Deadline| late.at < known.at;
+        if inner.reason.is_some() || !self.deadline().is_none_or(is_later) {
+            drop(inner);
+            return;
+        }
+        // If there is one already, it stays.
+        let refused = self.late.set(late);
+        // A waiter registers under the lock and looks for a deadline after that. So it sees this
+        // one, or is woken.
+        let waiters = inner.waiters.iter_mut();
+        let wakers: Vec<Waker> = waiters.filter_map(Option::take).collect();
+        drop(inner);
+        // The clock is foreign: it is dropped with no lock held.
+        drop(refused);
+        wakers.into_iter().for_each(wake);
     }
 
     pub(super) fn reason(self: &Arc<Self>) -> Option<Reason> {
@@ -175,7 +210,7 @@ impl Node {
                 // Release: pairs with the loads of the threads that check.
                 node.state.store(CANCELLED, Ordering::Release);
                 let waiters = std::mem::replace(&mut inner.waiters, Slab::new());
-                wakers.extend(waiters.into_values());
+                wakers.extend(waiters.into_values().flatten());
             }
             // Go on below a node that another thread has just marked: the descendants which that
             // thread has not reached must be cancelled when *this* call returns. They get that
@@ -201,7 +236,7 @@ impl Node {
                 return None;
             }
             if let Some(known) = inner.waiters.get_mut(key) {
-                if known.will_wake(waker) {
+                if known.as_ref().is_some_and(|known| known.will_wake(waker)) {
                     return Some(Known::of(waker));
                 }
             }
@@ -215,9 +250,9 @@ impl Node {
             return None;
         }
         let before = match key.and_then(|key| inner.waiters.get_mut(key)) {
-            Some(old) => Some(std::mem::replace(old, waker)),
+            Some(old) => old.replace(waker),
             None => {
-                *key = Some(inner.waiters.insert(waker));
+                *key = Some(inner.waiters.insert(Some(waker)));
                 None
             }
         };

@@ -96,6 +96,14 @@ impl<T> Slab<T> {
         self.first.iter().chain(more)
     }
 
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        let more = self.entries.iter_mut().filter_map(|entry| match entry {
+            Entry::Used(value) => Some(value),
+            Entry::Free(_) => None,
+        });
+        self.first.iter_mut().chain(more)
+    }
+
     pub(super) fn into_values(self) -> impl Iterator<Item = T> {
         let more = self.entries.into_iter().filter_map(|entry| match entry {
             Entry::Used(value) => Some(value),

@@ -32,10 +32,9 @@ pub(super) fn sleep(token: &CancellationToken, duration: Duration) -> Result<(),
     if let Some(host) = implement::host() {
         return sleep_in(&*host, token, duration);
     }
-    let clock = token.node.deadline().map(|deadline| &deadline.clock);
     let time = || -> Instant {
-        match clock {
-            Some(clock) => clock.now(),
+        match token.node.deadline() {
+            Some(deadline) => deadline.clock.now(),
             None => now(),
         }
     };
@@ -68,9 +67,16 @@ pub(super) fn sleep(token: &CancellationToken, duration: Duration) -> Result<(),
         }
         // The hooks are user code: begun before the lock is taken, and ended after it.
         let _parking = Parking::begin();
-        let rung = alarm.rung.lock().unwrap_or_else(PoisonError::into_inner);
-        if *rung {
-            return Err(token.error());
+        let mut rung = alarm.rung.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::mem::take(&mut *rung) {
+            drop(rung);
+            // If it was woken because of a deadline, its waker has been taken.
+            let waker = Waker::from(alarm.clone());
+            let registered = token.node.register(&mut registration.key, &waker);
+            if registered.is_none() {
+                return Err(token.error());
+            }
+            continue;
         }
         match [end, token.deadline()].into_iter().flatten().min() {
             Some(next) => {

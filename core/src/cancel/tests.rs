@@ -8,10 +8,11 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll, Wake, Waker},
+    time::Duration,
 };
 
 use super::{CancellationToken, Reason, check, current, is_cancelled, left::LeftWaker};
-use crate::values::Values;
+use crate::{implement::expire_after, values::Values};
 
 #[derive(Default)]
 struct Wakes(AtomicUsize);
@@ -226,4 +227,38 @@ fn tokio_utils_names_do_what_they_do_there() {
     drop(token.drop_guard_ref());
     assert_eq!(token.reason(), Some(Reason::Dropped));
     assert!(waiting.as_mut().poll(&mut cx).is_ready());
+}
+
+#[test]
+fn a_deadline_may_come_late_but_not_later_than_an_earlier_one() {
+    #[derive(Clone)]
+    struct Clock;
+
+    impl crate::Timer for Clock {
+        type Sleep = crate::time::BoxSleep;
+
+        fn sleep(&self, _: Duration) -> Self::Sleep {
+            unreachable!("nobody waits for it")
+        }
+    }
+
+    let minute = Duration::from_secs(60);
+    let root = CancellationToken::new();
+    let (before, early) = (root.child(), root.child_with_timeout(&Clock, minute));
+    let known = early.deadline();
+    expire_after(&root, &Clock, 2 * minute);
+    let set = root.deadline();
+    assert!(set.is_some() && known < set);
+    // Those that come have it, and not those that were there.
+    assert_eq!((root.child().deadline(), before.deadline()), (set, None));
+    assert_eq!((early.deadline(), early.child().deadline()), (known, known));
+    // An earlier one takes the place of the inherited one.
+    let sooner = root.child();
+    expire_after(&sooner, &Clock, Duration::ZERO);
+    let below = sooner.child();
+    assert_eq!(below.reason(), Some(Reason::Deadline));
+    assert!(!root.is_cancelled());
+    // Later ones do not count.
+    expire_after(&root, &Clock, 3 * minute);
+    assert_eq!(root.deadline(), set);
 }

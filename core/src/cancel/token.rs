@@ -115,6 +115,17 @@ impl CancellationToken {
         }
     }
 
+    /// See [`expire_after`](implement::expire_after).
+    pub(crate) fn set_deadline<T>(&self, timer: &T, deadline: Instant)
+    where
+        T: Timer + Clone + Send + Sync + 'static,
+    {
+        self.node.set_deadline(Deadline {
+            at: deadline,
+            clock: Arc::new(timer.clone()),
+        });
+    }
+
     /// Cancels this token and all its descendants, because of [`Reason::Requested`], and
     /// wakes their waiters.
     ///

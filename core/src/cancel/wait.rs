@@ -3,6 +3,7 @@ use std::{
     future::Future,
     pin::Pin,
     task::{Context, Poll},
+    time::Instant,
 };
 
 use pin_project_lite::pin_project;
@@ -20,8 +21,8 @@ pub struct WaitForCancellation {
     token: CancellationToken,
     // The number of the waker in the token's list.
     key: Option<usize>,
-    // For the deadline, if there is one.
-    timer: Option<BoxFuture>,
+    // For the deadline, if there is one. It may be replaced by an earlier one.
+    timer: Option<(Instant, BoxFuture)>,
 }
 
 impl WaitForCancellation {
@@ -44,9 +45,16 @@ impl Future for WaitForCancellation {
             return Poll::Ready(this.token.error());
         }
         if let Some(deadline) = this.token.node.deadline() {
-            let timer = this
+            if this
                 .timer
-                .get_or_insert_with(|| deadline.clock.sleep_until(deadline.at));
+                .as_ref()
+                .is_some_and(|(at, _)| *at != deadline.at)
+            {
+                this.timer = None;
+            }
+            let (_, timer) = this
+                .timer
+                .get_or_insert_with(|| (deadline.at, deadline.clock.sleep_until(deadline.at)));
             if timer.as_mut().poll(cx).is_ready() {
                 this.timer = None;
                 this.token.node.cancel(&Reason::Deadline);

@@ -22,11 +22,13 @@
 //! | [`are_unshared`], [`is_unshared`] | using one piece of work's values and token for the next one |
 //! | [`LeftWaker`] | waiting for a cancellation, in futures that are to be small |
 //! | [`guard_call`], [`wait_until_cancelled`] | calls whose handle is dropped, where the body cannot be |
+//! | [`expire_after`] | deadlines that begin later than their tokens |
 //! | [`recoverable`] | layers, whose `try_offload` gives the user's closure back |
 
 mod calls;
 mod contain;
 mod enclosing;
+mod expire;
 mod extensions;
 pub mod fork;
 mod host;
@@ -47,6 +49,7 @@ pub use contain::{
     Contain, OnDropPanic, Outcome, Rethrow, destroy_contained, discard, poll_contained,
 };
 pub use enclosing::{Enclosed, Enclosing, Hold, enclose, enclose_late, enclose_with, enclosing};
+pub use expire::expire_after;
 pub use extensions::Extensions;
 pub use host::{Host, HostedThread, InHost, enter_host, host};
 pub use later::later;

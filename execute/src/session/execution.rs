@@ -110,7 +110,9 @@ impl<R: Runtime, T: Send + 'static> Execution<R, T> {
         self.guard.token.cancel();
     }
 
-    /// The token that asks it to end.
+    /// The token that asks it to end: on an interruption, its
+    /// [deadline](super::SessionBuilder::deadline), the end of the session, or the drop of the
+    /// handle. The deadline counts from its turn.
     #[must_use]
     pub fn token(&self) -> &CancellationToken {
         &self.guard.token

@@ -2,7 +2,9 @@
 
 use std::{fmt, future::Future, marker::PhantomData, pin::Pin};
 
-use fourway_core::{CancellationToken, Runtime, task::Metadata, values::Values};
+use fourway_core::{
+    CancellationToken, Runtime, implement::expire_after, task::Metadata, values::Values,
+};
 
 use super::{
     Execution, ExecutionError, ExecutionId, Scope, Session, Write,
@@ -153,16 +155,14 @@ where
             return Err(ExecutionError::stopped(reason));
         }
         let shared = &self.session.shared;
-        let token = match shared.deadline {
-            Some(limit) => self
-                .token
-                .child_with_timeout(shared.executor.runtime(), limit),
-            None => self.token,
-        };
+        // The token itself expires, not a child of it: the execution's handle asks it why it ends.
+        if let Some(limit) = shared.deadline {
+            expire_after(&self.token, shared.executor.runtime(), limit);
+        }
         Ok(Scope {
             turn,
             session: self.session,
-            token,
+            token: self.token,
             access: PhantomData,
         })
     }
