@@ -156,10 +156,10 @@ impl Worker {
     }
 
     /// The result of an execution; `None` if it was asked to end, and did not.
-    async fn end(
+    async fn end<T: Send + 'static>(
         &self,
-        mut execution: Execution<AnyRuntime, Outcome>,
-    ) -> Option<Result<Outcome, ExecutionError>> {
+        mut execution: Execution<AnyRuntime, T>,
+    ) -> Option<Result<T, ExecutionError>> {
         let token = execution.token().clone();
         match token.run_until_cancelled(&mut execution).await {
             Ok(outcome) => Some(outcome),
@@ -168,6 +168,27 @@ impl Worker {
                 self.runtime().timeout(grace, execution).await.ok()
             }
         }
+    }
+
+    /// The result of an execution. A session whose execution was asked to end, and did not, is given
+    /// up.
+    async fn end_or_lose<T: Send + 'static>(
+        &self,
+        execution: Execution<AnyRuntime, T>,
+        sessions: &Sessions,
+        name: &str,
+        number: u64,
+    ) -> Result<T, CellError> {
+        if let Some(outcome) = self.end(execution).await {
+            return outcome.map_err(explain);
+        }
+        // Not if it has been ended meanwhile.
+        if let Some(lost) = sessions.lose(name, number) {
+            self.give_up(lost);
+        }
+        let message = "the code did not end when it was asked to, and the session is lost; the \
+                       name is free for a new one";
+        Err(CellError::new("Lost", message))
     }
 
     /// Ends a session whose engine is stuck: it keeps its place until its code ends after all.
@@ -401,9 +422,7 @@ impl Connection {
         id: u64,
     ) -> impl Future<Output = (Kind, Outcome)> + Send + use<> {
         let started = self.start(session, code, id);
-        let name = session.to_owned();
-        let sessions = self.sessions.clone();
-        let worker = self.worker.clone();
+        let (name, sessions, worker) = self.place(session);
         // Wanted if it is wrong.
         let code = code.to_owned();
         async move {
@@ -415,18 +434,10 @@ impl Connection {
                 Err(error) => return (Kind::Sync, Err(error)),
                 Ok(started) => started,
             };
-            let outcome = match worker.end(execution).await {
-                Some(outcome) => outcome.unwrap_or_else(|error| Err(explain(error))),
-                None => {
-                    // Not if it has been ended meanwhile.
-                    if let Some(lost) = sessions.lose(&name, session) {
-                        worker.give_up(lost);
-                    }
-                    let message = "the code did not end when it was asked to, and the session is \
-                                   lost; the name is free for a new one";
-                    Err(CellError::new("Lost", message))
-                }
-            };
+            let outcome = worker
+                .end_or_lose(execution, &sessions, &name, session)
+                .await;
+            let outcome = outcome.and_then(|outcome| outcome);
             match outcome {
                 Err(error) if error.name == "SyntaxError" => {
                     let (parser, plain) = (worker.clone(), error.clone());
@@ -440,6 +451,12 @@ impl Connection {
                 outcome => (kind, outcome),
             }
         }
+    }
+
+    /// What it takes to lose a session.
+    fn place(&self, session: &str) -> (String, Arc<Sessions>, Worker) {
+        let name = session.to_owned();
+        (name, self.sessions.clone(), self.worker.clone())
     }
 
     fn start(&self, session: &str, code: &str, id: u64) -> Result<Started, CellError> {
@@ -482,16 +499,19 @@ impl Connection {
         text: String,
         id: u64,
     ) -> impl Future<Output = (usize, Vec<String>)> + Send + use<> {
-        let session = self.find_or_open(session);
+        let opened = self.find_or_open(session);
+        let (name, sessions, worker) = self.place(session);
         let host = self.host(id);
         async move {
             let nothing = (text.len(), Vec::new());
-            let Ok(Opened { session, .. }) = session else {
+            let Ok(Opened { number, session }) = opened else {
                 return nothing;
             };
             let found =
                 session.execute_short(move |mut turn| Engine::complete(&mut turn, host, &text));
-            found.await.unwrap_or(nothing)
+            drop(session);
+            let found = worker.end_or_lose(found, &sessions, &name, number).await;
+            found.unwrap_or(nothing)
         }
     }
 
@@ -506,13 +526,16 @@ impl Connection {
         name: String,
         id: u64,
     ) -> impl Future<Output = Result<String, CellError>> + Send + use<> {
-        let session = self.find_or_open(session);
+        let opened = self.find_or_open(session);
+        let (place, sessions, worker) = self.place(session);
         let host = self.host(id);
         async move {
-            let Opened { session, .. } = session?;
+            let Opened { number, session } = opened?;
             let found =
                 session.execute_short(move |mut turn| Engine::inspect(&mut turn, host, &name));
-            found.await.unwrap_or_else(|error| Err(explain(error)))
+            drop(session);
+            let found = worker.end_or_lose(found, &sessions, &place, number).await;
+            found?
         }
     }
 

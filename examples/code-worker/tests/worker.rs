@@ -37,6 +37,7 @@ on_every_runtime!(erased
     no_session_after_the_end
     tasks
     what_does_not_end_is_lost_and_others_notice_nothing
+    what_does_not_end_at_its_limit_is_lost
     input
     what_is_left_behind_goes_on_between_executions
     what_was_interrupted_does_not_answer_for_the_next_one
@@ -752,6 +753,62 @@ fn what_does_not_end_is_lost_and_others_notice_nothing(rt: AnyRuntime) {
     eventually("the lost ones end", || {
         worker.sessions() == 0 && worker.lost() == 0
     });
+}
+
+/// Nobody interrupts it.
+fn what_does_not_end_at_its_limit_is_lost(rt: AnyRuntime) {
+    let limits = Limits {
+        time: Duration::from_millis(100),
+        grace: Duration::from_millis(50),
+        ..Limits::default()
+    };
+    for model in [Model::Route, Model::Thread] {
+        let gate = Arc::new(Gate::default());
+        let entered = gate.clone();
+        let functions = Functions::standard().with("stuck", move |host, _| {
+            entered.pass();
+            host.rt.call_ready(Ok(serde_json::Value::Null)).boxed()
+        });
+        let executor = Executor::new(rt.clone(), model);
+        let worker = Worker::with_functions(executor, limits, functions);
+        let connection = worker.connect();
+        assert_eq!(name(execute(&rt, &connection, "stuck()")), "Lost");
+        assert_eq!(
+            name(execute(&rt, &connection, "await null; stuck()")),
+            "Lost"
+        );
+        assert_eq!(worker.lost(), 2);
+        gate.open();
+        eventually("the lost ones end", || {
+            worker.sessions() == 0 && worker.lost() == 0
+        });
+    }
+}
+
+/// The getters that completion and inspection call: here with code of the engine that takes long
+/// and does not look whether it is to end, a comparison of long texts.
+#[test]
+fn completion_and_inspection_that_do_not_end_are_lost() {
+    let rt = AnyRuntime::new(fourway_testing::std_thread());
+    let limits = Limits {
+        time: Duration::from_millis(500),
+        grace: Duration::from_millis(1),
+        ..Limits::default()
+    };
+    let worker = Worker::new(rt.clone(), Model::Route, limits);
+    let connection = worker.connect();
+    let code = "var s = 'x'.repeat(1e7) + 1, t = 'x'.repeat(1e7) + 2, n = 0; \
+                var o = { get x() { for (let i = 0; i < 9000; i++) if (s === t) n++; return {} } }; 1";
+    for session in ["inspects", "completes"] {
+        let made = run(&rt, connection.execute(session, code, 1)).1;
+        assert_eq!(made, ok("1"));
+    }
+    let inspects = rt.spawn(connection.inspect("inspects", "o.x".to_owned(), 2));
+    let completes = rt.spawn(connection.complete("completes", "o.x.".to_owned(), 3));
+    assert_eq!(run(&rt, inspects).unwrap().unwrap_err().name, "Lost");
+    assert_eq!(run(&rt, completes).unwrap(), (4, Vec::new()));
+    assert!(connection.status().is_empty(), "the names are free");
+    eventually("the lost ones end", || worker.sessions() == 0);
 }
 
 /// Blocks threads until it is opened.

@@ -282,9 +282,30 @@ impl Parser {
     pub fn completeness(&self, code: &str) -> Completeness {
         match self.check(code) {
             Ok(_) => Completeness::Complete,
-            Err(error) if is_at_the_end(code, &error) => Completeness::Incomplete,
+            Err(error) if self.may_go_on(code, &error) => Completeness::Incomplete,
             Err(_) => Completeness::Invalid,
         }
+    }
+
+    /// Is the error that something is missing at the end of the code?
+    fn may_go_on(&self, code: &str, error: &CellError) -> bool {
+        if !ends_a_text(error) {
+            return is_at_the_end(code, error);
+        }
+        // The engine says the same of a template, which goes on in the next line, and of a text, which
+        // does so only after a backslash. So: can it be closed there?
+        let line = match code.ends_with('\n') {
+            true => "",
+            false => "\n",
+        };
+        let closes: &[char] = match code.trim_end_matches(['\r', '\n']).ends_with('\\') {
+            true => &['`', '\'', '"'],
+            false => &['`'],
+        };
+        closes.iter().any(|close| {
+            let closed = self.check(&format!("{code}{line}{close}"));
+            !closed.is_err_and(|error| ends_a_text(&error))
+        })
     }
 
     fn with<T>(&self, f: impl FnOnce(&Ctx<'_>) -> Result<T, CellError>) -> Result<T, CellError> {
@@ -425,13 +446,19 @@ fn explain(code: &str, script: CellError, asynchronous: CellError) -> CellError 
     error.with_caret(code)
 }
 
+/// Is it the error of a text or a template without an end?
+fn ends_a_text(error: &CellError) -> bool {
+    error.message == "unexpected end of string"
+}
+
 fn is_at_the_end(code: &str, error: &CellError) -> bool {
-    let unfinished = ["unexpected end", "unterminated", "end of"];
-    if unfinished
-        .iter()
-        .any(|words| error.message.to_lowercase().contains(words))
-    {
-        return error.offset(code).is_none_or(|_| true);
+    let message = error.message.to_lowercase();
+    if message == "unexpected end of regexp" {
+        // It ends with its line.
+        return false;
+    }
+    if message.starts_with("unexpected end of") {
+        return true;
     }
     error
         .offset(code)
