@@ -15,8 +15,8 @@ use crate::{
     mirror, mirror_methods,
     options::{Home, Marks, Options, Side, is_named},
     recursion,
-    signature::{Kind, Method, body_of, kind, tokens},
-    words,
+    signature::{Kind, Method, body_of, gives_many, kind, tokens},
+    unconstrained, words,
 };
 
 pub(crate) fn expand(arguments: TokenStream, item: TokenStream, home: Home) -> TokenStream {
@@ -85,6 +85,11 @@ fn implementation(mut block: ItemImpl, options: &Options, errors: &mut Errors) -
     }
     let blocking = blocking_methods(&block);
     let types = types(&block);
+    // Those of the bodies, which are methods of the type: no trait constrains a parameter there.
+    let (of_type, of_methods) = match &of {
+        Some(_) => unconstrained::take(&block.generics, &block.self_ty),
+        None => (block.generics.clone(), Generics::default()),
+    };
     let in_place = |name: &Ident| {
         blocking
             .contains(name)
@@ -129,10 +134,11 @@ fn implementation(mut block: ItemImpl, options: &Options, errors: &mut Errors) -
             }
             What::Call(found) => {
                 let Found {
-                    method,
+                    mut method,
                     block: body,
                 } = *found;
                 found_any = true;
+                method.of_trait.clone_from(&of_methods);
                 let name = body_of(&method.name, of.as_ref());
                 let body = match method.kind {
                     Kind::Blocking => words::call_in_place(body, &in_place),
@@ -156,7 +162,7 @@ fn implementation(mut block: ItemImpl, options: &Options, errors: &mut Errors) -
         ));
     }
     let head = head(&block);
-    let beside = beside_type(&block, &of, &types, beside, errors);
+    let beside = beside_type(&block, &of_type, &of, &types, beside, errors);
     let mirrors = match (&options.mirror, &of) {
         (Some(modules), None) => mirror::modules(&block, options, modules, &mirrored, errors),
         _ => TokenStream::new(),
@@ -186,6 +192,7 @@ fn head(block: &ItemImpl) -> TokenStream {
 /// The bodies of a trait's methods, as methods of the type.
 fn beside_type(
     block: &ItemImpl,
+    generics: &Generics,
     of: &Option<Path>,
     types: &[Ident],
     bodies: Vec<TokenStream>,
@@ -194,7 +201,12 @@ fn beside_type(
     let (Some(of), false) = (of, bodies.is_empty()) else {
         return TokenStream::new();
     };
-    let Type::Path(_) = &*block.self_ty else {
+    let is_parameter = |path: &Path| {
+        let mut names = block.generics.type_params();
+        names.any(|parameter| path.is_ident(&parameter.ident))
+    };
+    let is_own = matches!(&*block.self_ty, Type::Path(ty) if !is_parameter(&ty.path));
+    if !is_own {
         errors.push(at(
             &block.self_ty,
             "the bodies are put beside the type, so it has to be one of your crate: wrap this one in a \
@@ -208,7 +220,7 @@ fn beside_type(
         cfgs(&block.attrs),
         lint_levels(&block.attrs),
     );
-    let (parameters, _, clause) = block.generics.split_for_impl();
+    let (parameters, _, clause) = generics.split_for_impl();
     quote!(#(#cfgs)* #(#levels)* impl #parameters #ty #clause { #bodies })
 }
 
@@ -275,6 +287,8 @@ fn blocking_methods(block: &ItemImpl) -> Vec<Ident> {
             .attrs
             .iter()
             .any(|attribute| attribute.path().is_ident("blocking"))
+            // The body gives an iterator, and the block's own code may want what `Items` can do.
+            && !gives_many(&function.sig)
     };
     let (blocking, others): (Vec<_>, Vec<_>) = methods.partition(is_blocking);
     let is_always = |name: &Ident| others.iter().all(|other| other.sig.ident != *name);

@@ -28,6 +28,7 @@ mod options;
 mod parse;
 mod recursion;
 mod signature;
+mod unconstrained;
 mod words;
 
 use proc_macro::TokenStream;
@@ -130,7 +131,8 @@ use options::Home;
 /// * **In an async body**, other methods give calls: `self.load(name).await`.
 /// * **In a blocking body**, `self.load(name)` of another blocking method of the same block calls
 ///   its body in place. For a call, use it at once (`self.load(name).wait()`, `.spawn()`,
-///   `.boxed()`), or write `Self::load(self, name)`. A method that is written twice, each under a
+///   `.boxed()`, `.timeout(..)`), or write `Self::load(self, name)`, also for `.map(..)`, `.then(..)` and
+///   their kin, which outputs may have as well. A method that gives `Items` gives them here too. A method that is written twice, each under a
 ///   `#[cfg(..)]`, and is blocking only once is not called in place: `self.load(name)` is a call where
 ///   the blocking one is compiled.
 /// * **Attributes**: docs, `#[must_use]`, `#[deprecated]`, `#[track_caller]` and `#[inline]` stay

@@ -27,6 +27,9 @@ pub(crate) struct Method {
     pub(crate) visibility: Visibility,
     pub(crate) name: Ident,
     pub(crate) generics: Generics,
+    /// Those of the block that only the trait of the block constrains. The body has them before its
+    /// own.
+    pub(crate) of_trait: Generics,
     /// As they are written: without names for `impl Trait`.
     pub(crate) written_generics: Generics,
     pub(crate) receiver: Receiver,
@@ -121,6 +124,7 @@ impl Method {
             visibility,
             name: signature.ident.clone(),
             generics: names.generics,
+            of_trait: Generics::default(),
             written_generics: signature.generics.clone(),
             receiver,
             arguments,
@@ -186,8 +190,9 @@ impl Method {
             inner, receiver, ..
         } = self;
         let arguments = self.arguments.iter().map(|argument| &argument.written);
-        let (generics, _, clause) = self.generics.split_for_impl();
-        let generics = generics_tokens(&self.generics, generics);
+        let all = self.of_body();
+        let (generics, _, clause) = all.split_for_impl();
+        let generics = generics_tokens(&all, generics);
         let asyncness = (self.kind == Kind::Async).then(|| quote!(async));
         let output = match (&self.output, self.kind) {
             (Output::One(ty), _) => quote!(#ty),
@@ -339,9 +344,24 @@ impl Method {
         quote!(#(#names),*)
     }
 
-    /// The method's own parameters, so that none has to be inferred.
+    /// The generics of the method with the body.
+    fn of_body(&self) -> Generics {
+        let mut all = self.generics.clone();
+        let is_lifetime = |it: &GenericParam| matches!(it, GenericParam::Lifetime(_));
+        let (lifetimes, own): (Vec<_>, Vec<_>) = all.params.into_iter().partition(is_lifetime);
+        let of_trait = self.of_trait.params.iter().cloned();
+        all.params = lifetimes.into_iter().chain(of_trait).chain(own).collect();
+        if let Some(clause) = &self.of_trait.where_clause {
+            let predicates = clause.predicates.iter().cloned();
+            all.make_where_clause().predicates.extend(predicates);
+        }
+        all
+    }
+
+    /// The parameters of the method with the body, so that none has to be inferred.
     fn turbofish(&self) -> Option<TokenStream> {
-        let names: Vec<_> = self.generics.params.iter().filter_map(parameter).collect();
+        let all = self.of_body();
+        let names: Vec<_> = all.params.iter().filter_map(parameter).collect();
         (!names.is_empty()).then(|| quote!(::<#(#names),*>))
     }
 }
@@ -411,6 +431,11 @@ pub(crate) fn type_of(receiver: &Receiver) -> Type {
 
 fn is_mutable(ty: &Type) -> bool {
     matches!(peeled(ty), Type::Reference(reference) if reference.mutability.is_some())
+}
+
+/// Does a method with this signature give many values, if it makes a call?
+pub(crate) fn gives_many(signature: &Signature) -> bool {
+    matches!(output(&signature.output), Ok(Output::Many(..)))
 }
 
 fn refuse_qualifiers(signature: &Signature) -> syn::Result<()> {

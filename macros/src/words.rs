@@ -67,6 +67,7 @@ const WANTED: &[&str] = &[
     "into_future",
     "boxed",
     "fallible",
+    "timeout",
 ];
 
 /// After `self.name`: is it not a method call, or is the `Call` itself used?

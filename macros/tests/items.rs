@@ -58,6 +58,15 @@ impl<R: Runtime> Library<R> {
         total
     }
 
+    /// Blocking bodies have the items as well, not the body's iterator.
+    #[blocking]
+    pub fn all(&self) -> (Vec<String>, usize) {
+        let mut words = self.words("");
+        let first: Vec<_> = words.iter().take(1).collect();
+        let more = words.collect().wait().len() + self.words("").into_iter().count();
+        (first, more)
+    }
+
     #[blocking]
     fn first(&self) -> String {
         self.words[0].clone()
@@ -102,5 +111,15 @@ fn both_mirrors_have_the_items() {
         let words = async { asynchronous.words("").collect().await.len() };
         assert_eq!(run(&rt, words), 3);
         assert_eq!(run(&rt, asynchronous.total()), 11);
+    });
+}
+
+#[test]
+fn a_blocking_body_uses_items_as_any_caller() {
+    each(|rt| {
+        let library = Library::new(rt.clone());
+        let expected = (vec!["one".to_owned()], 5);
+        assert_eq!(library.all().wait(), expected);
+        assert_eq!(run(&rt, async { library.all().await }), expected);
     });
 }

@@ -622,3 +622,81 @@ fn a_macro_gives_the_body() {
     columns!(rt, passed_on.method("four"), 4);
     columns!(rt, passed_on.later("four"), 4);
 }
+
+/// Parameters that the trait has, and the type has not.
+mod parameters_of_a_trait {
+    use super::*;
+
+    #[calls]
+    trait Convert<T: Send + 'static, const TIMES: usize>: Send + Sync {
+        #[blocking]
+        fn one(&self, value: T) -> String;
+        async fn many(&self, values: &[T]) -> Vec<String>
+        where
+            T: Clone;
+        async fn with<U: Display + Send + 'static>(&self, value: T, other: U) -> String
+        where
+            Self: Sized;
+    }
+
+    trait Shown<T> {
+        fn shown(&self, value: T) -> String;
+    }
+
+    #[derive(Clone)]
+    struct Shower<R, I = std::vec::IntoIter<u8>> {
+        rt: R,
+        after: I,
+    }
+
+    impl<R, I, T: Display> Shown<T> for Shower<R, I> {
+        fn shown(&self, value: T) -> String {
+            value.to_string()
+        }
+    }
+
+    #[calls]
+    impl<T, R, I, E, const TIMES: usize> Convert<T, TIMES> for Shower<R, I>
+    where
+        T: Display + Send + Sync + 'static,
+        R: Runtime,
+        I: Iterator<Item = E> + Clone + Send + Sync + 'static,
+        E: Display + Send + 'static,
+        Self: Shown<T>,
+    {
+        #[blocking]
+        fn one(&self, value: T) -> String {
+            self.shown(value).repeat(TIMES)
+        }
+
+        async fn many(&self, values: &[T]) -> Vec<String>
+        where
+            T: Clone,
+        {
+            let shown = values.iter().map(|value| self.shown(value.clone()));
+            let after = self.after.clone().map(|value| value.to_string());
+            shown.chain(after).collect()
+        }
+
+        async fn with<U: Display + Send + 'static>(&self, value: T, other: U) -> String {
+            Convert::<T, TIMES>::one(self, value).await + &other.to_string()
+        }
+    }
+
+    #[test]
+    fn a_trait_has_parameters_that_the_type_has_not() {
+        let rt = runtime();
+        let shower = Shower {
+            rt: rt.clone(),
+            after: vec![9].into_iter(),
+        };
+        columns!(rt, Convert::<i32, 2>::one(&shower, 1), "11");
+        columns!(rt, Convert::<char, 3>::one(&shower, 'c'), "ccc");
+        columns!(
+            rt,
+            Convert::<i32, 0>::many(&shower, &[1, 2]),
+            ["1", "2", "9"]
+        );
+        columns!(rt, Convert::<_, 1>::with(&shower, 1.5, "and"), "1.5and");
+    }
+}
