@@ -27,6 +27,8 @@ mod parse;
 mod recursion;
 #[path = "../src/signature.rs"]
 mod signature;
+#[path = "../src/unconstrained.rs"]
+mod unconstrained;
 #[path = "../src/words.rs"]
 mod words;
 
