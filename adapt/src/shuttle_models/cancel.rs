@@ -147,11 +147,12 @@ fn shuttle_cancel_while_others_sleep() {
     });
 }
 
-/// A timer that never fires: who waits for a deadline has to be woken to look at the clock.
+/// A timer for deadlines that have passed. Who began to wait before the deadline was set has to be
+/// woken to make one.
 #[derive(Clone)]
-struct Never;
+struct Passed;
 
-impl Timer for Never {
+impl Timer for Passed {
     type Sleep = Self;
 
     fn sleep(&self, _: Duration) -> Self {
@@ -159,15 +160,15 @@ impl Timer for Never {
     }
 }
 
-impl Future for Never {
+impl Future for Passed {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
-        Poll::Pending
+        Poll::Ready(())
     }
 }
 
-impl Sleep for Never {
+impl Sleep for Passed {
     fn reset_after(self: Pin<&mut Self>, _: Duration) {}
 }
 
@@ -199,7 +200,7 @@ fn shuttle_a_deadline_that_comes_late() {
             let token = root.child();
             move || token.sleep(Duration::MAX).unwrap_err()
         });
-        expire_after(&root, &Never, Duration::ZERO);
+        expire_after(&root, &Passed, Duration::ZERO);
         for thread in waits.into_iter().chain([makes, sleeps]) {
             assert_eq!(*thread.join().unwrap().reason(), Reason::Deadline);
         }
@@ -216,7 +217,7 @@ fn shuttle_a_late_deadline_and_a_cancellation() {
             let root = root.clone();
             move || root.cancel()
         });
-        expire_after(&root, &Never, Duration::ZERO);
+        expire_after(&root, &Passed, Duration::ZERO);
         let seen = root.reason();
         assert!(seen.is_some());
         cancels.join().unwrap();

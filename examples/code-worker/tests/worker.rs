@@ -773,11 +773,14 @@ fn what_does_not_end_at_its_limit_is_lost(rt: AnyRuntime) {
         let worker = Worker::with_functions(executor, limits, functions);
         let connection = worker.connect();
         assert_eq!(name(execute(&rt, &connection, "stuck()")), "Lost");
-        assert_eq!(
-            name(execute(&rt, &connection, "await null; stuck()")),
-            "Lost"
-        );
-        assert_eq!(worker.lost(), 2);
+        let mut lost = 1;
+        // In the other model it has a thread of the executor, which may be the only one.
+        if model == Model::Thread {
+            let code = "await null; stuck()";
+            assert_eq!(name(execute(&rt, &connection, code)), "Lost");
+            lost += 1;
+        }
+        assert_eq!(worker.lost(), lost);
         gate.open();
         eventually("the lost ones end", || {
             worker.sessions() == 0 && worker.lost() == 0
