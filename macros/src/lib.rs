@@ -126,7 +126,9 @@ use options::Home;
 /// * **Arguments** that are borrowed are made owned by `ToOwned`, and borrowed again in the
 ///   body: `&str`, `&Path`, `&[T]`, any `&T: ToOwned`; `Option<&T>`; and `&[&T]`, which takes two
 ///   vectors. That allocates if the owned type does; take the owned type or an `Arc` where it
-///   matters. `impl Trait` and type parameters are moved, and must be `Send + 'static`.
+///   matters. `impl Trait` and type parameters are moved, and must be `Send + 'static`. An `impl
+///   Trait` becomes a type parameter with a name, after those of the method: callers who write
+///   `::<T>` write `::<T, _>`.
 /// * **The output** borrows nothing: the call may outlive its maker.
 /// * **In an async body**, other methods give calls: `self.load(name).await`.
 /// * **In a blocking body**, `self.load(name)` of another blocking method of the same block calls
@@ -292,7 +294,9 @@ use options::Home;
 /// `blocking = pub(crate) sync` another visibility than `pub`. A method marked `#[only(blocking)]`,
 /// a plain `fn`, or `#[only(asynchronous)]`, an `async fn`, is only in that mirror, for methods that
 /// really differ; its body is written for the base type. Both mirrors may have such a method of the
-/// same name. The modules see the names beside the `impl` block, by `use super::*`. So a mirror
+/// same name. The runtime's parameter has the default `AnyRuntime`, if it is the last one. Defaults of
+/// other parameters stand on the type, which the attribute does not see: callers of a mirror name
+/// these arguments, or a `type` of yours does. The modules see the names beside the `impl` block, by `use super::*`. So a mirror
 /// cannot be made inside of a function.
 ///
 /// A further block of the type adds to its mirrors with `mirror(more)`, with the names of the

@@ -73,7 +73,9 @@ fn call(base: &Base, options: &Options, side: Side, method: &Method) -> syn::Res
     let is_tracked =
         |attribute: &&Attribute| attributes::name_of(attribute).as_deref() != Some("track_caller");
     let outer = outer.iter().filter(is_tracked);
-    let tracked = matches!(side, Side::Blocking).then(|| quote!(#[track_caller]));
+    // Items name the line that made them.
+    let many = matches!(method.output, Output::Many(..));
+    let tracked = (many || matches!(side, Side::Blocking)).then(|| quote!(#[track_caller]));
     let allowed = allow_deprecated(&method.outer);
     Ok(quote! {
         #(#outer)* #(#cfgs)* #tracked #allowed

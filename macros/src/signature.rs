@@ -12,7 +12,7 @@ use crate::{
     attributes::{cfgs, lint_levels, share},
     errors::at,
     item::{Block, FnArg, Receiver, ReceiverKind, Signature},
-    options::{Marks, Options},
+    options::{Marks, Options, is_named},
     words,
 };
 
@@ -148,8 +148,12 @@ impl Method {
         let arguments = self.declared();
         let output = self.public_output(options, scope);
         let made = self.made(options, body);
+        // Items name the line that made them. A call names the one that uses it.
+        let is_tracked = |attribute: &Attribute| is_named(attribute, "track_caller");
+        let many = matches!(self.output, Output::Many(..));
+        let tracked = (many && !outer.iter().any(is_tracked)).then(|| quote!(#[track_caller]));
         quote! {
-            #(#outer)* #(#cfgs)*
+            #(#outer)* #(#cfgs)* #tracked
             #visibility fn #name #generics (#receiver, #(#arguments),*) -> #output #clause {
                 #made
             }

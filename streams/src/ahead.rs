@@ -31,7 +31,8 @@ use std::{
 };
 
 use fourway_core::{
-    AnyRuntime, JoinError, Offload, Spawner, Task, Timer, context, implement::wake, values::Values,
+    AnyRuntime, JoinError, Offload, Spawner, Task, Timer, context, implement::wake, task::Metadata,
+    values::Values,
 };
 use futures_core::Stream;
 
@@ -258,13 +259,15 @@ impl<T> Queue<T> {
 /// has not restarted.
 pub(crate) struct Kept<T: Send + 'static> {
     runtime: AnyRuntime,
+    origin: Metadata,
     iterator: Option<BoxIterator<T>>,
 }
 
 impl<T: Send + 'static> Kept<T> {
-    pub(crate) fn new(runtime: &AnyRuntime, iterator: BoxIterator<T>) -> Self {
+    pub(crate) fn new(runtime: &AnyRuntime, origin: Metadata, iterator: BoxIterator<T>) -> Self {
         Self {
             runtime: runtime.clone(),
+            origin,
             iterator: Some(iterator),
         }
     }
@@ -283,7 +286,11 @@ impl<T: Send + 'static> Drop for Kept<T> {
     fn drop(&mut self) {
         let iterator = self.iterator.take();
         match context::current() {
-            context::Context::Async => self.runtime.offload(move || drop(iterator)).detach(),
+            context::Context::Async => {
+                let origin = self.origin.clone();
+                let dropping = self.runtime.offload_with(origin, move || drop(iterator));
+                dropping.detach();
+            }
             _ => drop(iterator),
         }
     }
@@ -321,6 +328,8 @@ pub(crate) fn fill<T, I: Iterator<Item = T>>(
 /// The consumer's side of read-ahead items.
 pub(crate) struct Ahead<T: Send + 'static> {
     runtime: AnyRuntime,
+    /// The line of the user whose items these are, which layers and errors name.
+    origin: Metadata,
     queue: Arc<Queue<T>>,
     /// Taken out of the queue.
     batch: VecDeque<T>,
@@ -351,19 +360,25 @@ impl<T: Send + 'static> Ahead<T> {
     /// Reads what `make` gives, on the pool; at most `limit` items ahead of the consumer.
     pub(crate) fn of_iterator(
         runtime: &AnyRuntime,
+        origin: Metadata,
         limit: Limit,
         make: impl FnOnce() -> Kept<T> + Send + 'static,
     ) -> Self {
         let queue = Queue::new(limit);
-        let producer = Producer::Closure(offload(runtime, &queue, make));
-        Self::new(runtime, queue, producer)
+        let producer = Producer::Closure(offload(runtime, &origin, &queue, make));
+        Self::new(runtime, origin, queue, producer)
     }
 
     /// Polls a stream in a task.
-    pub(crate) fn of_stream(runtime: &AnyRuntime, limit: Limit, mut stream: BoxStream<T>) -> Self {
+    pub(crate) fn of_stream(
+        runtime: &AnyRuntime,
+        origin: Metadata,
+        limit: Limit,
+        mut stream: BoxStream<T>,
+    ) -> Self {
         let queue = Queue::new(limit);
         let to = queue.clone();
-        let task = runtime.spawn(Values::current().scope_future(async move {
+        let body = Values::current().scope_future(async move {
             loop {
                 std::future::poll_fn(|cx| to.poll_room(cx)).await;
                 match std::future::poll_fn(|cx| stream.as_mut().poll_next(cx)).await {
@@ -371,13 +386,20 @@ impl<T: Send + 'static> Ahead<T> {
                     None => break,
                 };
             }
-        }));
-        Self::new(runtime, queue, Producer::Task(task))
+        });
+        let task = runtime.spawn_with(origin.clone(), body);
+        Self::new(runtime, origin, queue, Producer::Task(task))
     }
 
-    fn new(runtime: &AnyRuntime, queue: Arc<Queue<T>>, producer: Producer<T>) -> Self {
+    fn new(
+        runtime: &AnyRuntime,
+        origin: Metadata,
+        queue: Arc<Queue<T>>,
+        producer: Producer<T>,
+    ) -> Self {
         Self {
             runtime: runtime.clone(),
+            origin,
             queue,
             batch: VecDeque::new(),
             taken: None,
@@ -491,7 +513,7 @@ impl<T: Send + 'static> Ahead<T> {
     fn restart(&mut self) -> bool {
         match std::mem::replace(&mut self.producer, Producer::Ended) {
             Producer::Paused(rest) => {
-                let task = offload(&self.runtime, &self.queue, move || rest);
+                let task = offload(&self.runtime, &self.origin, &self.queue, move || rest);
                 self.producer = Producer::Closure(task);
                 true
             }
@@ -513,12 +535,13 @@ impl<T: Send + 'static> Drop for Ahead<T> {
 
 fn offload<T: Send + 'static>(
     runtime: &AnyRuntime,
+    origin: &Metadata,
     queue: &Arc<Queue<T>>,
     make: impl FnOnce() -> Kept<T> + Send + 'static,
 ) -> Closure<T> {
     let (queue, values) = (queue.clone(), Values::current());
     let clock = runtime.clone();
-    runtime.offload(move || {
+    runtime.offload_with(origin.clone(), move || {
         values.scope(|| {
             let kept = make();
             let mut from = clock.now();

@@ -8,6 +8,7 @@ use std::{
 use fourway_core::{
     AnyRuntime, BlockOn, BlockOnError, BoxCall, Call, JoinError, Runtime,
     implement::{check_may_block, guard_call},
+    task::Metadata,
 };
 use futures_core::Stream;
 
@@ -45,6 +46,8 @@ const OF_QUICK_ONES: usize = 8192;
 #[must_use = "nothing is produced before items are asked for"]
 pub struct Items<T: Send + 'static> {
     runtime: AnyRuntime,
+    /// The line that layers and errors name for what is spawned and offloaded.
+    origin: Metadata,
     read_ahead: Limit,
     source: Source<T>,
 }
@@ -65,17 +68,21 @@ enum Source<T: Send + 'static> {
 }
 
 impl<T: Send + 'static> Items<T> {
+    #[track_caller]
     pub(crate) fn of_iterator(runtime: AnyRuntime, make: Make<T>) -> Self {
         Self::new(runtime, Source::Unmade(make))
     }
 
+    #[track_caller]
     pub(crate) fn of_stream(runtime: AnyRuntime, stream: BoxStream<T>) -> Self {
         Self::new(runtime, Source::Stream(Some(stream)))
     }
 
+    #[track_caller]
     fn new(runtime: AnyRuntime, source: Source<T>) -> Self {
         Self {
             runtime,
+            origin: Metadata::caller(),
             read_ahead: Limit::new(READ_AHEAD, OF_QUICK_ONES),
             source,
         }
@@ -107,12 +114,22 @@ impl<T: Send + 'static> Items<T> {
 
     /// Has the items produced in parallel, from now on: an iterator by a closure on the pool, a
     /// stream by a task, at most [`read_ahead`](Self::read_ahead) of them ahead of the consumer.
+    ///
+    /// Layers and errors name the caller's line; without it, that of who made the items.
+    #[track_caller]
     pub fn spawn(mut self) -> Self {
+        self.origin = Metadata::caller();
         self.source = match self.source.take() {
             Source::Stream(Some(stream)) => {
-                Source::Ahead(Ahead::of_stream(&self.runtime, self.read_ahead, stream))
+                let origin = self.origin.clone();
+                Source::Ahead(Ahead::of_stream(
+                    &self.runtime,
+                    origin,
+                    self.read_ahead,
+                    stream,
+                ))
             }
-            source => source.ahead(&self.runtime, self.read_ahead),
+            source => source.ahead(&self.runtime, &self.origin, self.read_ahead),
         };
         self
     }
@@ -151,10 +168,11 @@ impl<T: Send + 'static> Items<T> {
     pub async fn try_next(&mut self) -> Result<Option<T>, JoinError> {
         let Self {
             runtime,
+            origin,
             read_ahead,
             source,
         } = self;
-        poll_fn(|cx| source.poll_next(runtime, *read_ahead, cx)).await
+        poll_fn(|cx| source.poll_next(runtime, origin, *read_ahead, cx)).await
     }
 
     /// For sync code: an iterator. The items that it has not taken stay.
@@ -221,14 +239,15 @@ impl<T: Send + 'static> Items<T> {
         if let Source::Unmade(_) = self.source {
             // If that panics, there are no items.
             if let Source::Unmade(make) = self.source.take() {
-                self.source = Source::Iterator(Some(Kept::new(&self.runtime, make())));
+                self.source =
+                    Source::Iterator(Some(Kept::new(&self.runtime, self.origin.clone(), make())));
             }
         }
         match &mut self.source {
             Source::Iterator(slot) => Ok(Ok(next_in_place(slot))),
             source => {
-                let (runtime, limit) = (&self.runtime, self.read_ahead);
-                runtime.try_block_on(poll_fn(|cx| source.poll_next(runtime, limit, cx)))
+                let (runtime, origin, limit) = (&self.runtime, &self.origin, self.read_ahead);
+                runtime.try_block_on(poll_fn(|cx| source.poll_next(runtime, origin, limit, cx)))
             }
         }
     }
@@ -276,16 +295,19 @@ impl<T: Send + 'static> Source<T> {
     }
 
     /// The same, read ahead, if it is not yet.
-    fn ahead(self, runtime: &AnyRuntime, limit: Limit) -> Self {
+    fn ahead(self, runtime: &AnyRuntime, origin: &Metadata, limit: Limit) -> Self {
         match self {
             Self::Unmade(make) => {
-                let keeper = runtime.clone();
-                let made = move || Kept::new(&keeper, make());
-                Self::Ahead(Ahead::of_iterator(runtime, limit, made))
+                let (keeper, kept_for) = (runtime.clone(), origin.clone());
+                let made = move || Kept::new(&keeper, kept_for, make());
+                Self::Ahead(Ahead::of_iterator(runtime, origin.clone(), limit, made))
             }
-            Self::Iterator(Some(iterator)) => {
-                Self::Ahead(Ahead::of_iterator(runtime, limit, move || iterator))
-            }
+            Self::Iterator(Some(iterator)) => Self::Ahead(Ahead::of_iterator(
+                runtime,
+                origin.clone(),
+                limit,
+                move || iterator,
+            )),
             other => other,
         }
     }
@@ -294,11 +316,12 @@ impl<T: Send + 'static> Source<T> {
     fn poll_next(
         &mut self,
         runtime: &AnyRuntime,
+        origin: &Metadata,
         limit: Limit,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<T>, JoinError>> {
         if let Self::Unmade(_) | Self::Iterator(Some(_)) = self {
-            *self = self.take().ahead(runtime, limit);
+            *self = self.take().ahead(runtime, origin, limit);
         }
         match self {
             Self::Stream(slot) => {
@@ -327,10 +350,11 @@ impl<T: Send + 'static> Stream for Items<T> {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
         let Self {
             runtime,
+            origin,
             read_ahead,
             source,
         } = &mut *self;
-        match ready!(source.poll_next(runtime, *read_ahead, cx)) {
+        match ready!(source.poll_next(runtime, origin, *read_ahead, cx)) {
             Ok(item) => Poll::Ready(item),
             Err(error) => refuse(&error),
         }

@@ -14,6 +14,7 @@ use fourway_adapt::{Adapter, BoxFuture, Execute};
 use fourway_core::{
     AnyRuntime, Spawner, Task,
     sync::{check, thread},
+    task::Metadata,
 };
 
 use crate::{
@@ -261,8 +262,8 @@ fn shuttle_the_consumer_goes_in_turns() {
 fn in_turns(items: u32) -> Ahead<u32> {
     let rt = runtime();
     let inner = rt.clone();
-    Ahead::of_iterator(&rt, Limit::new(2, 4), move || {
-        Kept::new(&inner, Box::new(0..items))
+    Ahead::of_iterator(&rt, Metadata::caller(), Limit::new(2, 4), move || {
+        Kept::new(&inner, Metadata::caller(), Box::new(0..items))
     })
 }
 

@@ -21,6 +21,7 @@ pub trait Streams: Runtime {
     ///     rt.stream(rt.interval(Duration::from_secs(1)))
     /// }
     /// ```
+    #[track_caller]
     fn stream<S>(&self, stream: S) -> Items<S::Item>
     where
         S: Stream<Item: Send + 'static> + Send + 'static,
@@ -46,6 +47,7 @@ pub trait Streams: Runtime {
     ///     })
     /// }
     /// ```
+    #[track_caller]
     fn stream_with<T, F, Fut>(&self, make: F) -> Items<T>
     where
         T: Send + 'static,
@@ -71,6 +73,7 @@ pub trait Streams: Runtime {
     ///     rt.stream_blocking(|| (1..).map(|n| n * n))
     /// }
     /// ```
+    #[track_caller]
     fn stream_blocking<F, I>(&self, make: F) -> Items<I::Item>
     where
         F: FnOnce() -> I + Send + 'static,

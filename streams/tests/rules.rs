@@ -873,3 +873,30 @@ fn what_cannot_be_opened_is_an_error_as_the_only_item() {
         }
     });
 }
+
+/// Layers and errors name the line of the user, and not one of this crate.
+#[test]
+fn items_are_at_the_line_that_made_or_spawned_them() {
+    each(|rt| {
+        let line = |items: Items<u32>| {
+            let mut items = items;
+            let error = fourway_adapt::run(items.try_next()).expect_err("it is shut down");
+            let location = error.location().expect("it has a line");
+            assert_eq!(location.file(), file!());
+            location.line()
+        };
+        match rt.shutdown(AGES) {
+            Ok(_) => {}
+            // smol's global executor lives as long as the process.
+            Err(error) if error.is_not_owned() => return,
+            Err(error) => panic!("{error}"),
+        }
+        let (made, items) = (line!(), rt.stream_blocking(|| 0..3));
+        assert_eq!(line(items), made);
+        let (made, items) = (line!(), rt.stream_blocking(|| 0..3).spawn());
+        assert_eq!(line(items), made);
+        let items = rt.stream_with(async |mut to| to.send(1).await);
+        let (made, items) = (line!(), items.spawn());
+        assert_eq!(line(items), made);
+    });
+}
