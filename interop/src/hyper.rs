@@ -16,6 +16,9 @@ use pin_project_lite::pin_project;
 /// As an executor it spawns detached tasks, which hyper ends itself. As a timer it resets its
 /// existing sleeps, where hyper would otherwise make new ones.
 ///
+/// It is for programs that drive hyper over their own I/O. Programs with `fourway-hyper` take it from
+/// there: it is the same type, `fourway_hyper::Hyper`, and needs no dependency on this crate.
+///
 /// hyper's I/O is not here. The crate `fourway-hyper` has it for the sockets of `fourway-net`,
 /// with a server and a client around them; any other `hyper::rt::{Read, Write}` that works on the
 /// runtime can be used as well.

@@ -110,8 +110,17 @@ impl CellError {
         let Some((line, column)) = self.place() else {
             return self;
         };
+        // The engine names what it met, which is nothing.
+        let is_at_the_end = |at: usize| code[at..].trim().is_empty();
+        if self.name == "SyntaxError" && self.offset(code).is_some_and(is_at_the_end) {
+            let unfinished = "the code ends before it is complete: a bracket, a quote or a comment is \
+                              open, or something is missing behind an operator or a keyword";
+            self.hint.get_or_insert_with(|| unfinished.into());
+        }
         let text = code.split('\n').nth(line - 1);
-        if let Some(text) = text.filter(|text| text.len() <= LONGEST_TEXT) {
+        // A caret below an empty line, the last of unfinished code, would point at nothing.
+        let shown = |text: &&str| text.len() <= LONGEST_TEXT && !text.trim().is_empty();
+        if let Some(text) = text.filter(shown) {
             let text = text.trim_end_matches('\r');
             // The text before the caret keeps its tabs, so that both lines have the same width.
             let before = text.chars().take(column - 1);

@@ -40,7 +40,7 @@ struct Arguments {
     #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().time.as_secs())]
     time: u64,
     /// How much memory a session may have, in MiB.
-    #[arg(long, value_name = "MIB", default_value_t = Limits::default().memory >> 20)]
+    #[arg(long, value_name = "MIB", default_value_t = Limits::default().memory >> 20, value_parser = at_least_one)]
     memory: usize,
     /// How much an execution may write, in KiB.
     #[arg(long, value_name = "KIB", default_value_t = Limits::default().output >> 10)]
@@ -51,6 +51,15 @@ struct Arguments {
     /// How many clients there may be, with `--socket`.
     #[arg(long, value_name = "COUNT", default_value_t = Limits::default().clients)]
     clients: usize,
+}
+
+/// A number of which zero would refuse all code: zero is no way to say that there is no limit.
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("no code runs without any; it must be 1 at least".to_owned()),
+        Ok(number) => Ok(number),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

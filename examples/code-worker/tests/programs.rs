@@ -95,8 +95,21 @@ fn lines_are_read_until_they_are_whole() {
     let output = feed(&[], "function f() {\n  return 1\n}\n[f(),\n");
     assert_eq!(text(&output.stdout), "");
     // Incomplete code at the end of the input is an error, not ignored.
-    assert!(text(&output.stderr).contains("SyntaxError"), "{output:?}");
+    let told = text(&output.stderr);
+    assert!(told.contains("SyntaxError"), "{output:?}");
+    assert!(told.contains("before it is complete"), "{output:?}");
+    assert!(!told.lines().any(|line| line.trim() == "^"), "{output:?}");
     assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn a_session_without_memory_is_refused() {
+    let output = feed(&["--memory", "0"], "1\n");
+    assert!(
+        text(&output.stderr).contains("it must be 1 at least"),
+        "{output:?}"
+    );
+    assert_eq!(output.status.code(), Some(2));
 }
 
 #[test]

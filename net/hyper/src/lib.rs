@@ -6,7 +6,7 @@
 //! | [`Server`] | accepts connections and serves them; limits, timeouts, a graceful drain |
 //! | [`client`], [`Connector`] | hyper-util's client with its pool of connections |
 //! | [`Io`] | any `AsyncRead + AsyncWrite` of `futures-io` as hyper's, for callers that drive hyper themselves |
-//! | [`Hyper`] | hyper's executor and timer; of `fourway-interop` |
+//! | [`Hyper`] | hyper's executor and timer: the type of `fourway-interop`, which is enough for a program with I/O of its own |
 //!
 //! An axum application is a service once it is wrapped by `hyper_util`'s
 //! `TowerToHyperService`, and so is served on any runtime (axum without its feature `tokio`):
