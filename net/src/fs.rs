@@ -22,7 +22,8 @@
 //! On common systems, files do not report readiness. So reading a file blocks, where that is
 //! allowed: for async code on the pool, for sync code on the calling thread. A function with one
 //! result gives a [`Call`]. A function with many results gives [`Items`], which async code reads
-//! ahead on the pool in batches: one hand-over for many lines.
+//! ahead on the pool in batches: one hand-over for many lines. [`write_all_from`] writes many parts with
+//! one hand-over.
 //!
 //! The rules for calls and items hold here: a call that is dropped before it has begun does
 //! nothing, and a call that is dropped later runs to its end (OF-3, cancelled closures). After the
@@ -30,7 +31,7 @@
 
 use std::{
     fs::{self, DirEntry, File, Metadata},
-    io::{self, BufRead, BufReader, Read},
+    io::{self, BufRead, BufReader, BufWriter, Read, Write},
     iter,
     path::PathBuf,
 };
@@ -85,6 +86,67 @@ of_a_path! {
     remove_dir() -> ();
     /// Removes a directory with all that is in it.
     remove_dir_all() -> ();
+}
+
+/// Writes these bytes at the end of a file, and creates it if it does not exist.
+///
+/// # Errors
+///
+/// As [`std::fs::OpenOptions::open`] and [`std::io::Write::write_all`].
+pub fn append<R: Runtime>(
+    runtime: &R,
+    path: impl Into<PathBuf>,
+    contents: impl Into<Vec<u8>>,
+) -> BoxCall<io::Result<()>> {
+    let (path, contents) = (path.into(), contents.into());
+    let open = move || File::options().append(true).create(true).open(path);
+    let append = move || open()?.write_all(&contents);
+    runtime.call_blocking(append).boxed()
+}
+
+/// Writes these parts as a file, one after the other, and replaces an existing one. Gives its length.
+///
+/// The parts are taken where the file is written: for async code on the pool, with one hand-over for
+/// all of them. There they may block, and need not fit in memory together. [`Items`] are such parts;
+/// those of an iterator that cannot fail are `.map(Ok)`:
+///
+/// ```
+/// use fourway_core::{Call, Runtime, call::BoxCall};
+/// use fourway_net::fs;
+/// use std::io;
+///
+/// fn number_lines<R: Runtime>(rt: &R) -> BoxCall<io::Result<u64>> {
+///     let lines = fs::lines(rt, "in.txt").into_iter().enumerate();
+///     let numbered = lines.map(|(n, line)| Ok(format!("{n} {}\n", line?)));
+///     fs::write_all_from(rt, "out.txt", numbered)
+/// }
+/// ```
+///
+/// An existing file is emptied before the first part is taken, so parts cannot come from the same
+/// file.
+///
+/// # Errors
+///
+/// As [`std::fs::File::create`] and [`std::io::Write::write_all`]; and the error of a part, after which
+/// no other is taken. What came before it is in the file.
+pub fn write_all_from<R: Runtime, T: AsRef<[u8]>>(
+    runtime: &R,
+    path: impl Into<PathBuf>,
+    parts: impl IntoIterator<Item = io::Result<T>> + Send + 'static,
+) -> BoxCall<io::Result<u64>> {
+    let path = path.into();
+    let write = move || {
+        let (mut file, mut length) = (BufWriter::new(File::create(path)?), 0);
+        let written = parts.into_iter().try_for_each(|part| {
+            let part = part?;
+            length += part.as_ref().len() as u64;
+            file.write_all(part.as_ref())
+        });
+        // Also after the error of a part; the destructor would ignore an error.
+        let flushed = file.flush();
+        written.and(flushed).map(|()| length)
+    };
+    runtime.call_blocking(write).boxed()
 }
 
 /// The entries of a directory, in no order.

@@ -14,6 +14,7 @@ use tempfile::tempdir;
 on_every_runtime! {
     for_async_callers
     for_sync_callers
+    parts_are_written_in_order
     errors_come_at_their_place
     after_the_shutdown
 }
@@ -71,6 +72,53 @@ fn for_sync_callers<R: Runtime>(rt: R) {
     assert_eq!(lines.unwrap(), ["one", "two", "three"]);
     assert_eq!(fs::read(&rt, &file).wait().unwrap().len(), 14);
     assert_eq!(fs::read_dir(&rt, dir.path()).into_iter().count(), 1);
+}
+
+fn parts_are_written_in_order<R: Runtime>(rt: R) {
+    let dir = tempdir().unwrap();
+    let (file, copy) = (dir.path().join("file"), dir.path().join("copy"));
+    let numbers = || (0..10_000).map(|n| Ok(format!("{n}\n")));
+    let text: String = numbers().map(Result::unwrap).collect();
+    let length = text.len() as u64;
+    run(&rt, async {
+        // It replaces what was there, which is longer.
+        fs::write(&rt, &file, "x".repeat(1 << 20)).await.unwrap();
+        let written = fs::write_all_from(&rt, &file, numbers()).await;
+        assert_eq!(written.unwrap(), length);
+        assert_eq!(fs::read_to_string(&rt, &file).await.unwrap(), text);
+        let chunks = fs::chunks(&rt, &file, 1000);
+        let written = fs::write_all_from(&rt, &copy, chunks).await;
+        assert_eq!(written.unwrap(), length);
+        assert_eq!(fs::read_to_string(&rt, &copy).await.unwrap(), text);
+        fs::append(&rt, &copy, "more").await.unwrap();
+        let appended = fs::read_to_string(&rt, &copy).await.unwrap();
+        assert_eq!(appended, format!("{text}more"));
+    });
+    // For sync callers; an append makes the file.
+    let new = dir.path().join("new");
+    for part in ["a", "b"] {
+        fs::append(&rt, &new, part).wait().unwrap();
+    }
+    let lines = fs::lines(&rt, &new);
+    assert_eq!(fs::write_all_from(&rt, &copy, lines).wait().unwrap(), 2);
+    assert_eq!(fs::read_to_string(&rt, &copy).wait().unwrap(), "ab");
+
+    // The error of a part ends it, and what came before is written.
+    let parts = ["one", "", "three"].into_iter().map(|part| match part {
+        "" => Err(io::Error::from(io::ErrorKind::InvalidData)),
+        "three" => panic!("no part is taken after an error"),
+        part => Ok(part),
+    });
+    let error = fs::write_all_from(&rt, &copy, parts).wait().unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    assert_eq!(fs::read_to_string(&rt, &copy).wait().unwrap(), "one");
+    // No part is taken without a file.
+    let parts = std::iter::once_with(|| -> io::Result<&str> { panic!("it is taken") });
+    let error = fs::write_all_from(&rt, dir.path(), parts)
+        .wait()
+        .unwrap_err();
+    assert_ne!(error.kind(), io::ErrorKind::NotFound);
+    assert!(fs::append(&rt, dir.path(), "x").wait().is_err());
 }
 
 fn errors_come_at_their_place<R: Runtime>(rt: R) {
