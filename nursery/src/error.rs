@@ -136,7 +136,9 @@ impl<E> NurseryError<E> {
     /// The first failure; `None` if nothing failed by itself.
     ///
     /// If the nursery ended because of it, its message is part of this error's, and the
-    /// [`source`](Error::source) of this error is that of the failure.
+    /// [`source`](Error::source) of this error is that of the failure. The exception is a failure
+    /// that says that work was cancelled: it is the source itself, because a nursery around this
+    /// one knows it by its type.
     #[must_use]
     pub fn first(&self) -> Option<&Failure<E>> {
         self.failures.first()

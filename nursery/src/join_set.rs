@@ -8,7 +8,7 @@ use std::{
     ops::Deref,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll, Waker},
@@ -70,7 +70,8 @@ pub struct JoinSet<T: Send + 'static, R: Runtime = AnyRuntime> {
     tasks: HashMap<Id, Handle<R>>,
     /// Tasks whose handles have the verdict: why a task was destroyed unfinished, and whether a
     /// closure, whose output is here, was cancelled while it ran.
-    unsettled: Vec<(Id, Option<T>)>,
+    // Never locked: the set is `Sync` whether or not `T` is.
+    unsettled: Vec<(Id, Option<Mutex<T>>)>,
     queue: Arc<Queue<T>>,
 }
 
@@ -574,7 +575,7 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
     fn settle(&mut self, id: Id, end: End<T>) -> Option<Ended<T>> {
         match end {
             End::Settled(result) => return Some(self.forget(id, result)),
-            End::Ran(output) => self.unsettled.push((id, Some(output))),
+            End::Ran(output) => self.unsettled.push((id, Some(Mutex::new(output)))),
             End::Destroyed => self.unsettled.push((id, None)),
         }
         None
@@ -582,8 +583,8 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
 
     fn poll_unsettled(&mut self, cx: &mut Context<'_>) -> Option<Ended<T>> {
         let mut at = 0;
-        while let Some(&(id, _)) = self.unsettled.get(at) {
-            let poll = match self.tasks.get_mut(&id) {
+        while let Some((id, _)) = self.unsettled.get(at) {
+            let poll = match self.tasks.get_mut(id) {
                 Some(Handle::Task(task)) => Pin::new(task).poll(cx),
                 Some(Handle::Closure(task)) => Pin::new(task).poll(cx),
                 Some(Handle::Any(task)) => Pin::new(task).poll(cx),
@@ -594,7 +595,8 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
                 }
             };
             if let Poll::Ready(verdict) = poll {
-                let (_, output) = self.unsettled.swap_remove(at);
+                let (id, output) = self.unsettled.swap_remove(at);
+                let output = output.map(into_inner);
                 self.tasks.remove(&id);
                 let result = match (verdict, output) {
                     (Ok(()), Some(output)) => Ok(output),
@@ -621,6 +623,10 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
         }
         (id, result)
     }
+}
+
+fn into_inner<T>(output: Mutex<T>) -> T {
+    output.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn with_id<T>((id, result): Ended<T>) -> Result<(Id, T), (Id, JoinError)> {

@@ -317,9 +317,15 @@ impl<'env, E> Children<'env, E> {
     /// Polls the woken children, each once and at most `polls` in all, until one fails. Those that
     /// are left are in the round.
     fn poll_ready(&mut self, ledger: &mut Ledger<E>, polls: &mut usize) {
+        let mut state = lock(&self.ready.state);
         if self.round.is_empty() {
-            std::mem::swap(&mut self.round, &mut lock(&self.ready.state).queue);
+            std::mem::swap(&mut self.round, &mut state.queue);
+        } else {
+            // What the poll before has left comes first. Those in the queue must come now as well:
+            // fresh children have no wake, and the wake of others was for this poll.
+            self.round.append(&mut state.queue);
         }
+        drop(state);
         while *polls > 0 {
             let Some(at) = self.round.pop_front() else {
                 return;

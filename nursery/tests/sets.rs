@@ -365,3 +365,9 @@ fn an_aborted_closure_that_runs_gives_no_output() {
         }
     });
 }
+
+#[test]
+fn a_set_is_sync_whether_or_not_its_results_are() {
+    fn is_sync<T: Sync>() {}
+    is_sync::<JoinSet<std::cell::Cell<u8>>>();
+}

@@ -534,6 +534,44 @@ fn many_children_of_a_scope_let_others_have_their_turn() {
     assert_eq!(count.get(), 20_000);
 }
 
+/// One more than one poll of a scope polls.
+const ONE_TOO_MANY: usize = 257;
+
+#[test]
+fn a_fresh_child_of_a_scope_is_polled_although_others_were_left() {
+    let count = Counter::default();
+    let seen = &count;
+    let result: Result<()> = any().block_on(scope(async |s| {
+        for _ in 0..ONE_TOO_MANY {
+            s.spawn(async { Ok(()) });
+        }
+        yield_now().await;
+        s.spawn(async { Ok(seen.add()) });
+        Ok(())
+    }));
+    result.unwrap();
+    assert_eq!(count.get(), 1);
+}
+
+#[test]
+fn children_of_a_scope_that_yield_are_polled_although_others_were_left() {
+    let count = Counter::default();
+    let seen = &count;
+    let result: Result<()> = any().block_on(scope(async |s| {
+        for at in 1..=ONE_TOO_MANY {
+            s.spawn(async move {
+                if at < ONE_TOO_MANY {
+                    yield_now().await;
+                }
+                Ok(seen.add())
+            });
+        }
+        Ok(())
+    }));
+    result.unwrap();
+    assert_eq!(count.get(), ONE_TOO_MANY);
+}
+
 #[test]
 fn failures_that_are_taken_are_failures_all_the_same() {
     let rt = any();
