@@ -319,7 +319,7 @@ impl Shared {
         }
     }
 
-    /// How many more jobs it may run; some.
+    /// How many more jobs it may run: at least one, which its caller has waited for.
     ///
     /// An engine answers many verdicts at a time, and this may be asked when the first of their tasks
     /// has ended. The others are ready to run by then, so they have their turn before the next fetch,

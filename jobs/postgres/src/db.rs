@@ -14,7 +14,7 @@ use std::{
 use fourway_jobs_engine::{Changes, EngineError, EngineErrorKind};
 use tokio::{sync::watch, task::AbortHandle, time::timeout};
 use tokio_postgres::{
-    AsyncMessage, Client, Config, NoTls, Statement, config::SslMode, error::SqlState,
+    AsyncMessage, Client, Config, GenericClient, NoTls, Statement, config::SslMode, error::SqlState,
 };
 
 /// How long to wait for a server that does not answer, and for rows that another session has
@@ -37,7 +37,7 @@ const VERSION: i32 = 2;
 /// column counts.
 ///
 /// A hand-out writes no new text: `leased_by` and `leased_at` say what has to be done to `base`, see
-/// [`LIFE`]. `leased_in` is the number of the hand-out, which no other one has. Each later change
+/// [`life`](crate::rows::life). `leased_in` is the number of the hand-out, which no other one has. Each later change
 /// writes a whole text, and clears the three.
 ///
 /// Half of each page is left for the next version of its rows, of which the log has only the part
@@ -83,7 +83,9 @@ CREATE INDEX job_holds_until ON {schema}.job (kind, unique_key, unique_until)
 
 /// From version 1. The column's new name stops the programs that have been running since: they would
 /// take a job whose hand-out is in the new columns for one that nobody holds. Their requests fail as
-/// [broken](EngineErrorKind::Broken), and their jobs go to others when their leases run out.
+/// unavailable while this runs, and afterwards as
+/// [broken](EngineErrorKind::Broken) or, of a new session, as invalid; their jobs go to others when their
+/// leases run out.
 const FROM_1: &str = "
 ALTER TABLE {schema}.job RENAME COLUMN life TO base;
 ALTER TABLE {schema}.job ADD COLUMN leased_in bigint, ADD COLUMN leased_at bigint,
@@ -323,36 +325,22 @@ async fn connect(
 /// One process creates the tables, the others find them.
 pub(crate) async fn make_tables(address: &Address) -> Result<(), EngineError> {
     let (mut client, line) = connect(address, None).await?;
-    let make = async {
-        let all = client.transaction().await?;
-        // Of ours alone; held until the end of the transaction.
-        all.query("SELECT pg_advisory_xact_lock(7304961825)", &[])
-            .await?;
-        // First, as a user without the right to create a schema may still use one.
-        let sql = "SELECT to_regclass($1) IS NOT NULL";
-        let job = address.in_schema("{schema}.job");
-        let there: bool = all.query_one(sql, &[&job]).await?.get(0);
-        let sql = address.in_schema("SELECT version FROM {schema}.meta");
-        let make = if there {
-            let version: i32 = all.query_one(&sql, &[]).await?.get(0);
-            if version != 1 {
-                return Ok(version);
-            }
-            format!("{FROM_1} {INDICES}")
-        } else {
-            format!(
-                "CREATE SCHEMA IF NOT EXISTS {{schema}}; CREATE TABLE {{schema}}.meta (version int NOT NULL); INSERT INTO {{schema}}.meta VALUES ({VERSION}); {TABLES} {INDICES}"
-            )
-        };
-        all.batch_execute(&address.in_schema(&make)).await?;
-        all.commit().await?;
-        Ok(VERSION)
-    };
-    let found = timeout(MAKING, make).await.map_err(|_elapsed| {
+    let slow = |message: &str| {
         line.task.abort();
-        EngineError::unavailable("the server took too long to make the tables")
-    })?;
-    let found = found.map_err(failed)?;
+        EngineError::unavailable(message)
+    };
+    // First without the lock, which another process may hold for long, and as a user without the right
+    // to create a schema may still use one.
+    let look = timeout(STANDSTILL, version(&client, address)).await;
+    let look = look.map_err(|_elapsed| slow("the server took too long to show its tables"))?;
+    let found = match look.map_err(failed)? {
+        Some(found) if found != 1 => found,
+        _ => {
+            let make = timeout(MAKING, make(&mut client, address)).await;
+            let make = make.map_err(|_elapsed| slow("the server took too long to make the tables"));
+            make?.map_err(failed)?
+        }
+    };
     if found > VERSION {
         let message = format!(
             "the schema has tables of version {found}, and this program knows those up to {VERSION}: a newer program has made them"
@@ -360,6 +348,38 @@ pub(crate) async fn make_tables(address: &Address) -> Result<(), EngineError> {
         return Err(EngineError::new(EngineErrorKind::Invalid, message));
     }
     Ok(())
+}
+
+/// Of the tables that are there.
+async fn version(
+    client: &impl GenericClient,
+    address: &Address,
+) -> Result<Option<i32>, tokio_postgres::Error> {
+    let sql = "SELECT to_regclass($1) IS NOT NULL";
+    let job = address.in_schema("{schema}.job");
+    if !client.query_one(sql, &[&job]).await?.get::<_, bool>(0) {
+        return Ok(None);
+    }
+    let sql = address.in_schema("SELECT version FROM {schema}.meta");
+    Ok(Some(client.query_one(&sql, &[]).await?.get(0)))
+}
+
+/// Makes the tables, or takes them over, unless another process has done so. Gives their version.
+async fn make(client: &mut Client, address: &Address) -> Result<i32, tokio_postgres::Error> {
+    let all = client.transaction().await?;
+    // Of this schema alone; held until the end of the transaction.
+    let lock = "SELECT pg_advisory_xact_lock(hashtextextended($1, 7304961825))";
+    all.query(lock, &[&address.schema]).await?;
+    let make = match version(&all, address).await? {
+        Some(1) => format!("{FROM_1} {INDICES}"),
+        Some(version) => return Ok(version),
+        None => format!(
+            "CREATE SCHEMA IF NOT EXISTS {{schema}}; CREATE TABLE {{schema}}.meta (version int NOT NULL); INSERT INTO {{schema}}.meta VALUES ({VERSION}); {TABLES} {INDICES}"
+        ),
+    };
+    all.batch_execute(&address.in_schema(&make)).await?;
+    all.commit().await?;
+    Ok(VERSION)
 }
 
 /// Hands jobs out. Skips rows that other sessions have locked. A kind's share is read from the index

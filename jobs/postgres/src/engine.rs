@@ -338,6 +338,11 @@ impl Engine for PostgresEngine {
     fn fetch(&self, fetch: Fetch) -> EngineFuture<Vec<Leased>> {
         let shared = self.shared.clone();
         Box::pin(async move {
+            if fetch.worker.contains('\0') {
+                return Err(EngineError::invalid(
+                    "PostgreSQL's texts hold no zero byte: the worker's name has one",
+                ));
+            }
             let look = async || {
                 let fetched = shared.writer.ask(Ask::Fetch(fetch.clone())).await?;
                 match fetched {

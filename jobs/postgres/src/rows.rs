@@ -88,13 +88,32 @@ pub(crate) async fn transact(
     asks: &[&Ask],
     again: bool,
 ) -> Result<(Vec<Answer>, bool), EngineError> {
-    let mut group = Group::begin(db, known, asks, again).await?;
+    if let Some(done) = attempt(db, known, asks, again, again).await? {
+        return Ok(done);
+    }
+    // Some jobs are not as they were handed out: the lease was lost, or the job is to be cancelled. To
+    // lock them now, behind the others, could be a deadlock with a transaction that locks in order.
+    let rollback = db.client.batch_execute("ROLLBACK");
+    rollback.await.map_err(failed)?;
+    let done = attempt(db, known, asks, again, true).await?;
+    done.ok_or_else(|| EngineError::internal("a locked job is not as it was read"))
+}
+
+/// `None` if a job is not as this process has handed it out, which `locks_first` excludes.
+async fn attempt(
+    db: &Db,
+    known: &HandedOut,
+    asks: &[&Ask],
+    again: bool,
+    locks_first: bool,
+) -> Result<Option<(Vec<Answer>, bool)>, EngineError> {
+    let mut group = Group::begin(db, known, asks, again, locks_first).await?;
     let mut answers: Vec<Option<Answer>> = Vec::new();
     for ask in asks {
         answers.push(group.change(ask));
     }
     let [changes, ends] = group.changes()?;
-    let handed = ends.ids.clone();
+    let handed = ends.ids.len();
     let fetches = asks.iter().filter_map(|ask| match ask {
         Ask::Fetch(fetch) => Some(group.pick(fetch)),
         _ => None,
@@ -104,25 +123,25 @@ pub(crate) async fn transact(
     let passes = has(|ask| matches!(ask, Ask::Pass | Ask::Fetch(_)))
         && group.next.is_some_and(|next| next <= group.now);
     let mut unreadable = None;
-    let (ended, fetched) = if passes || has(|ask| matches!(ask, Ask::Submit(_))) {
+    let fetched = if passes || has(|ask| matches!(ask, Ask::Submit(_))) {
         let (_, ended) = try_join(changes.update(db), ends.update_held(db)).await?;
+        if ended < handed {
+            return Ok(None);
+        }
         group.submit(asks, &mut answers).await?;
         if passes {
             unreadable = group.pass().await?;
         }
-        (ended, fetches.await?)
+        fetches.await?
     } else {
         // No statement needs the answer of another one: the server has all of them at once.
         let (_, ended, fetched) =
             try_join3(changes.update(db), ends.update_held(db), fetches).await?;
-        (ended, fetched)
+        if ended < handed {
+            return Ok(None);
+        }
+        fetched
     };
-    if ended.len() < handed.len() {
-        let lost = handed.into_iter().filter(|id| !ended.contains(id));
-        group
-            .settle_again(lost.collect(), asks, &mut answers)
-            .await?;
-    }
     let mut fetched = fetched.iter();
     let mut holds = Vec::new();
     for (ask, answer) in asks.iter().zip(&mut answers) {
@@ -142,7 +161,7 @@ pub(crate) async fn transact(
     known.add(holds, now);
     let answers = answers.into_iter();
     let answers = answers.map(|answer| answer.expect("each request has an answer by now"));
-    Ok((answers.collect(), changed))
+    Ok(Some((answers.collect(), changed)))
 }
 
 /// A transaction and its pending writes.
@@ -170,6 +189,7 @@ impl<'a> Group<'a> {
         known: &HandedOut,
         asks: &[&Ask],
         again: bool,
+        locks_first: bool,
     ) -> Result<Self, EngineError> {
         let mut ids = BTreeSet::new();
         for ask in asks {
@@ -182,9 +202,6 @@ impl<'a> Group<'a> {
             }
         }
         known.forget(&ids);
-        // Rows are locked in one order. Those that are written without having been locked before would
-        // come after the others.
-        let locks_first = again || !ids.is_empty();
         let mut held = BTreeMap::new();
         for ask in asks {
             let Ask::Settle(verdicts) = ask else {
@@ -192,7 +209,7 @@ impl<'a> Group<'a> {
             };
             for (lease, _) in verdicts {
                 match known.take(*lease) {
-                    Some(hold) if !locks_first => {
+                    Some(hold) if !locks_first && ids.is_empty() => {
                         held.insert(lease.id, hold);
                     }
                     _ => {
@@ -201,8 +218,11 @@ impl<'a> Group<'a> {
                 }
             }
         }
-        // Two verdicts on one job.
-        held.retain(|id, _| !ids.contains(id));
+        // Rows are locked in one order. Those that are written without having been locked before would
+        // come after the others.
+        if !ids.is_empty() {
+            ids.extend(std::mem::take(&mut held).into_keys());
+        }
         let ids: Vec<_> = ids.iter().map(bytes).collect();
         // The statements are sent at once; the server answers them one by one.
         let (_, time, rows) = try_join3(
@@ -317,42 +337,6 @@ impl<'a> Group<'a> {
             }
         }
         Ok([changes, ends])
-    }
-
-    /// Verdicts on jobs that are not as they were handed out: the lease was lost, or the job is to be
-    /// cancelled.
-    async fn settle_again(
-        &mut self,
-        lost: BTreeSet<Vec<u8>>,
-        asks: &[&Ask],
-        answers: &mut [Option<Answer>],
-    ) -> Result<(), EngineError> {
-        let db = self.db;
-        let ids: Vec<_> = lost.into_iter().collect();
-        let rows = db.client.query(&db.sql.lock, &[&ids]).await;
-        let rows = rows.map_err(failed)?;
-        let ids = ids.iter().map(|bytes| id(bytes));
-        let ids: BTreeSet<_> = ids.collect::<Result<_, _>>()?;
-        for id in &ids {
-            self.numbers.remove(id);
-            self.lives.remove(id);
-        }
-        for row in &rows {
-            let life = life(row)?;
-            self.lives.insert(life.id(), life);
-        }
-        for (ask, answer) in asks.iter().zip(answers) {
-            let (Ask::Settle(verdicts), Some(Answer::Settle(settled))) = (ask, answer) else {
-                continue;
-            };
-            for ((lease, verdict), settled) in verdicts.iter().zip(settled) {
-                if ids.contains(&lease.id) {
-                    *settled = self.settle(*lease, verdict);
-                }
-            }
-        }
-        let [changes, _] = self.changes()?;
-        changes.update(db).await
     }
 
     async fn submit(
@@ -637,15 +621,15 @@ impl Columns {
         update.await.map(drop).map_err(failed)
     }
 
-    /// Writes those that are as they were handed out, and gives their ids.
-    async fn update_held(self, db: &Db) -> Result<HashSet<Vec<u8>>, EngineError> {
+    /// Writes those that are as they were handed out, and counts them.
+    async fn update_held(self, db: &Db) -> Result<usize, EngineError> {
         if self.ids.is_empty() {
-            return Ok(HashSet::new());
+            return Ok(0);
         }
         let [a, b, c, d, e, f, g] = self.values();
         let values: [&(dyn ToSql + Sync); 8] = [a, b, c, d, e, f, g, &self.numbers];
         let rows = db.client.query(&db.sql.update_held, &values).await;
-        Ok(rows.map_err(failed)?.iter().map(|row| row.get(0)).collect())
+        rows.map(|rows| rows.len()).map_err(failed)
     }
 
     fn values(&self) -> [&(dyn ToSql + Sync); 7] {

@@ -5,7 +5,7 @@ use std::{
     pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -30,16 +30,19 @@ use crate::{
 /// How many requests are one transaction at most.
 const GROUP: usize = 1000;
 
-/// How many transactions are made at a time. While one waits for the server, or for its disk, the other
-/// is prepared, or its answers are read.
-const AT_A_TIME: usize = 2;
+/// After how long to ask again for a second connection, which the server may not grant.
+const REFUSED: Duration = Duration::from_secs(10);
 
 /// About how many rows are worth a second transaction. Fewer wait for the end of the first one, and for
 /// others to come with them: much of the cost of a transaction is the same for each.
 const LARGE: usize = 64;
 
 /// Connections that perform all waiting requests in one transaction: many small writes cost one
-/// sync of the server's disk and three round trips. The second one is opened when it is first needed.
+/// sync of the server's disk and three round trips in the common case.
+///
+/// While one transaction waits for the server, or for its disk, a second one is prepared, or its answers
+/// are read. Its connection is opened under load. Without it, as the server may grant no more, the first
+/// connection performs all requests.
 ///
 /// Requests that wait at the same time have no order, as if they came from two processes.
 #[derive(Clone)]
@@ -60,15 +63,14 @@ impl Writer {
         let (requests, receiver) = mpsc::unbounded_channel();
         let receiver = Arc::new(Waiting::new(receiver));
         let known = Arc::new(HandedOut::default());
-        for _ in 0..AT_A_TIME {
-            let task = Task {
-                address: address.clone(),
-                changes: changes.clone(),
-                known: known.clone(),
-                db: None,
-            };
-            tokio::spawn(run(task, receiver.clone()));
-        }
+        let task = || Task {
+            address: address.clone(),
+            changes: changes.clone(),
+            known: known.clone(),
+            db: None,
+        };
+        tokio::spawn(run(Counted::new(task(), receiver.clone())));
+        tokio::spawn(help(Counted::new(task(), receiver)));
         Self {
             requests,
             process: Process::this(),
@@ -107,15 +109,43 @@ struct Task {
 }
 
 /// Performs requests until the last [`Writer`] is gone.
-async fn run(mut once: impl Once, waiting: Arc<Waiting>) {
+async fn run(mut once: Counted<impl Once>) {
     let mut group = Vec::new();
-    while let Some(_at_work) = waiting.next(&mut group).await {
-        let asks: Vec<_> = group.iter().map(|request| &request.ask).collect();
-        let answers = answers(&asks, &mut once).await;
-        for (request, answer) in group.drain(..).zip(answers) {
-            // The caller may be gone.
-            let _ = request.reply.send(answer);
+    while once.next(&mut group).await {
+        perform(&mut group, &mut once).await;
+    }
+    once.waiting.close();
+}
+
+/// Performs requests beside [`run`], while there is a connection for it. Takes none without one, as the
+/// other task could perform them.
+async fn help(mut once: Counted<impl Once>) {
+    let mut group = Vec::new();
+    loop {
+        if !once.once.is_connected() {
+            once.waiting.load.notified().await;
+            if once.waiting.is_closed() {
+                return;
+            }
+            let connected = AssertUnwindSafe(once.once.connect()).catch_unwind().await;
+            if !matches!(connected, Ok(Ok(()))) {
+                sleep(REFUSED).await;
+            }
+        } else if once.next(&mut group).await {
+            perform(&mut group, &mut once).await;
+        } else {
+            return;
         }
+    }
+}
+
+async fn perform(group: &mut Vec<Request>, once: &mut Counted<impl Once>) {
+    let asks: Vec<_> = group.iter().map(|request| &request.ask).collect();
+    let answers = answers(&asks, once).await;
+    once.at_work = None;
+    for (request, answer) in group.drain(..).zip(answers) {
+        // The caller may be gone.
+        let _ = request.reply.send(answer);
     }
 }
 
@@ -126,6 +156,10 @@ struct Waiting {
     at_work: AtomicUsize,
     /// One has ended.
     ended: Notify,
+    /// Many requests have come during a transaction; or [closed](Self::closed).
+    load: Notify,
+    /// There will be no more.
+    closed: AtomicBool,
 }
 
 impl Waiting {
@@ -134,16 +168,22 @@ impl Waiting {
             receiver: Mutex::new(receiver),
             at_work: AtomicUsize::new(0),
             ended: Notify::new(),
+            load: Notify::new(),
+            closed: AtomicBool::new(false),
         }
     }
 
-    /// The requests of the next transaction, which is under way until the guard is dropped; `None` when
-    /// there will be no more.
-    async fn next(&self, group: &mut Vec<Request>) -> Option<AtWork<'_>> {
+    /// The requests of the next transaction, none when there will be no more. With `begins` it is under
+    /// way until the guard is dropped.
+    async fn next(self: &Arc<Self>, group: &mut Vec<Request>, begins: bool) -> Option<AtWork> {
         // One of the tasks waits for requests, and the next one waits for the lock.
         let mut receiver = self.receiver.lock().await;
+        let have_waited = !receiver.is_empty();
         if receiver.recv_many(group, GROUP).await == 0 {
             return None;
+        }
+        if have_waited && weight(group.iter().map(|one| &one.ask)) >= LARGE {
+            self.load.notify_one();
         }
         while group.len() < GROUP && weight(group.iter().map(|one| &one.ask)) < LARGE {
             // Before the look, so that no end is missed.
@@ -159,23 +199,94 @@ impl Waiting {
                 break;
             }
         }
+        begins.then(|| self.begin())
+    }
+
+    fn begin(self: &Arc<Self>) -> AtWork {
         self.at_work.fetch_add(1, Ordering::Relaxed);
-        Some(AtWork(self))
+        AtWork(self.clone())
+    }
+
+    fn close(&self) {
+        // Release: what `load` tells is this.
+        self.closed.store(true, Ordering::Release);
+        self.load.notify_one();
+    }
+
+    /// Acquire, with the release in [`close`](Self::close).
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 }
 
 /// A transaction that is under way.
-struct AtWork<'a>(&'a Waiting);
+struct AtWork(Arc<Waiting>);
 
-impl Drop for AtWork<'_> {
+impl Drop for AtWork {
     fn drop(&mut self) {
         self.0.at_work.fetch_sub(1, Ordering::Release);
         self.0.ended.notify_waiters();
     }
 }
 
+/// Counts a transaction as under way while it has a connection: until then it holds nothing up.
+struct Counted<O> {
+    once: O,
+    waiting: Arc<Waiting>,
+    at_work: Option<AtWork>,
+}
+
+impl<O: Once> Counted<O> {
+    fn new(once: O, waiting: Arc<Waiting>) -> Self {
+        Self {
+            once,
+            waiting,
+            at_work: None,
+        }
+    }
+
+    /// Are there requests for another transaction?
+    async fn next(&mut self, group: &mut Vec<Request>) -> bool {
+        // Under the lock of the requests, so that the other task finds it under way.
+        let begins = self.once.is_connected();
+        self.at_work = self.waiting.next(group, begins).await;
+        !group.is_empty()
+    }
+}
+
+impl<O: Once> Once for Counted<O> {
+    fn is_connected(&self) -> bool {
+        self.once.is_connected()
+    }
+
+    async fn connect(&mut self) -> Result<(), EngineError> {
+        self.once.connect().await
+    }
+
+    async fn once(&mut self, asks: &[&Ask], again: bool) -> Result<Vec<Answer>, EngineError> {
+        if !self.once.is_connected() {
+            self.at_work = None;
+            self.once.connect().await?;
+        }
+        if self.at_work.is_none() {
+            self.at_work = Some(self.waiting.begin());
+        }
+        let result = self.once.once(asks, again).await;
+        if !self.once.is_connected() {
+            self.at_work = None;
+        }
+        result
+    }
+}
+
 /// Performs requests in one transaction.
 trait Once: Send {
+    fn is_connected(&self) -> bool;
+
+    fn connect(&mut self) -> impl Future<Output = Result<(), EngineError>> + Send;
+
+    /// While it is connected.
+    ///
     /// `again` if an earlier try may have committed them.
     fn once(
         &mut self,
@@ -185,10 +296,19 @@ trait Once: Send {
 }
 
 impl Once for Task {
+    fn is_connected(&self) -> bool {
+        self.db.as_ref().is_some_and(|db| !db.client.is_closed())
+    }
+
+    async fn connect(&mut self) -> Result<(), EngineError> {
+        self.db = None;
+        self.db = Some(Db::open(&self.address, None).await?);
+        Ok(())
+    }
+
     async fn once(&mut self, asks: &[&Ask], again: bool) -> Result<Vec<Answer>, EngineError> {
-        let db = match self.db.take() {
-            Some(db) if !db.client.is_closed() => db,
-            _ => Db::open(&self.address, None).await?,
+        let Some(db) = self.db.take() else {
+            return Err(EngineError::internal("there is no connection"));
         };
         let patience = patience_for(asks);
         let transact = timeout(patience, transact(&db, &self.known, asks, again)).await;
@@ -265,7 +385,8 @@ async fn persist(
 
 /// About how many rows they concern.
 fn weight<'a>(asks: impl Iterator<Item = &'a Ask>) -> usize {
-    asks.map(Ask::weight).sum()
+    // A fetch may be of any size.
+    asks.map(Ask::weight).fold(0, usize::saturating_add)
 }
 
 /// How long a group may take, unless the server stands still: much takes longer.
@@ -280,6 +401,7 @@ fn patience_for(asks: &[&Ask]) -> Duration {
 mod tests {
     use fourway_jobs_engine::{CancelAnswer, next_id};
     use fourway_testing::panic_quietly;
+    use tokio::sync::Semaphore;
 
     use super::*;
 
@@ -287,6 +409,14 @@ mod tests {
     struct Tries(Vec<(usize, bool)>);
 
     impl Once for Tries {
+        fn is_connected(&self) -> bool {
+            true
+        }
+
+        async fn connect(&mut self) -> Result<(), EngineError> {
+            Ok(())
+        }
+
         async fn once(&mut self, asks: &[&Ask], again: bool) -> Result<Vec<Answer>, EngineError> {
             self.0.push((asks.len(), again));
             match (self.0.len(), asks) {
@@ -297,10 +427,225 @@ mod tests {
         }
     }
 
+    /// Says when it begins, and waits until it may go on.
+    struct Gate {
+        name: &'static str,
+        is_connected: bool,
+        is_granted: bool,
+        begun: mpsc::UnboundedSender<(&'static str, usize)>,
+        open: Arc<Semaphore>,
+    }
+
+    impl Once for Gate {
+        fn is_connected(&self) -> bool {
+            self.is_connected
+        }
+
+        async fn connect(&mut self) -> Result<(), EngineError> {
+            let _ = self.begun.send((self.name, 0));
+            if !self.is_granted {
+                return Err(EngineError::unavailable("too many connections"));
+            }
+            self.is_connected = true;
+            Ok(())
+        }
+
+        async fn once(&mut self, asks: &[&Ask], _again: bool) -> Result<Vec<Answer>, EngineError> {
+            let _ = self.begun.send((self.name, asks.len()));
+            self.open.acquire().await.unwrap().forget();
+            Ok(asks.iter().map(|_| Answer::Pass).collect())
+        }
+    }
+
+    /// The two tasks of a writer.
+    struct Two {
+        requests: Option<mpsc::UnboundedSender<Request>>,
+        begun: mpsc::UnboundedReceiver<(&'static str, usize)>,
+        gates: [Arc<Semaphore>; 2],
+        tasks: [tokio::task::JoinHandle<()>; 2],
+    }
+
+    impl Two {
+        fn start(is_granted: bool) -> Self {
+            let (requests, receiver) = mpsc::unbounded_channel();
+            let waiting = Arc::new(Waiting::new(receiver));
+            let (say, begun) = mpsc::unbounded_channel();
+            let gates = [(); 2].map(|()| Arc::new(Semaphore::new(0)));
+            let gate = |name, is_granted, open: &Arc<Semaphore>| {
+                let gate = Gate {
+                    name,
+                    is_connected: false,
+                    is_granted,
+                    begun: say.clone(),
+                    open: open.clone(),
+                };
+                Counted::new(gate, waiting.clone())
+            };
+            let tasks = [
+                tokio::spawn(run(gate("first", true, &gates[0]))),
+                tokio::spawn(help(gate("second", is_granted, &gates[1]))),
+            ];
+            Self {
+                requests: Some(requests),
+                begun,
+                gates,
+                tasks,
+            }
+        }
+
+        fn send(&self, ask: Ask) -> oneshot::Receiver<Result<Answer, EngineError>> {
+            let (reply, answer) = oneshot::channel();
+            let requests = self.requests.as_ref().unwrap();
+            assert!(requests.send(Request { ask, reply }).is_ok());
+            answer
+        }
+
+        async fn begun(&mut self) -> (&'static str, usize) {
+            self.begun.recv().await.unwrap()
+        }
+
+        /// Nothing begins, however often the tasks have their turn.
+        async fn quiet(&mut self) {
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            assert!(self.begun.is_empty());
+        }
+
+        fn open(&self, gate: usize) {
+            self.gates[gate].add_permits(1);
+        }
+
+        /// Both are connected, and the first one performs a request.
+        async fn under_load() -> Self {
+            let mut two = Self::start(true);
+            drop((two.send(light()), two.begun().await));
+            assert_eq!(two.begun().await, ("first", 1));
+            drop(two.send(heavy()));
+            two.quiet().await;
+            two.open(0);
+            let mut begun = [two.begun().await, two.begun().await];
+            begun.sort_unstable();
+            assert_eq!(begun, [("first", 1), ("second", 0)]);
+            two
+        }
+    }
+
+    fn light() -> Ask {
+        Ask::Cancel(next_id())
+    }
+
+    fn heavy() -> Ask {
+        Ask::Pass
+    }
+
+    fn tokio() -> tokio::runtime::Runtime {
+        let mut tokio = tokio::runtime::Builder::new_current_thread();
+        tokio.enable_time().build().unwrap()
+    }
+
+    #[test]
+    fn a_light_group_waits_for_the_other_transaction_and_a_heavy_one_does_not() {
+        tokio().block_on(async {
+            let mut two = Two::under_load().await;
+            let answer = two.send(light());
+            two.quiet().await;
+            let other = two.send(heavy());
+            assert_eq!(two.begun().await, ("second", 2));
+            let last = two.send(light());
+            two.quiet().await;
+            two.open(1);
+            assert!(answer.await.unwrap().is_ok() && other.await.unwrap().is_ok());
+            two.quiet().await;
+            // The end of the first one is the turn of the light one.
+            two.open(0);
+            let (name, _) = two.begun().await;
+            two.open(usize::from(name == "second"));
+            assert!(last.await.unwrap().is_ok());
+            two.requests = None;
+            for task in two.tasks {
+                task.await.unwrap();
+            }
+        });
+    }
+
+    #[test]
+    fn a_group_that_waits_when_the_last_handle_goes_is_answered() {
+        tokio().block_on(async {
+            let mut two = Two::under_load().await;
+            let answer = two.send(light());
+            two.quiet().await;
+            two.requests = None;
+            assert_eq!(two.begun().await, ("second", 1));
+            two.open(1);
+            assert!(answer.await.unwrap().is_ok());
+            two.open(0);
+            for task in two.tasks {
+                task.await.unwrap();
+            }
+        });
+    }
+
+    /// As with a limit of the role, or of a pooler.
+    #[test]
+    fn a_second_connection_that_is_not_granted_takes_nothing() {
+        tokio().block_on(async {
+            let mut two = Two::start(false);
+            drop((two.send(light()), two.begun().await));
+            assert_eq!(two.begun().await, ("first", 1));
+            let (mut answers, mut tries) = (Vec::new(), 0);
+            for _ in 0..3 {
+                // Behind the one that is under way.
+                answers.push(two.send(heavy()));
+                two.open(0);
+                loop {
+                    match two.begun().await {
+                        ("second", performed) => {
+                            assert_eq!(performed, 0);
+                            tries += 1;
+                        }
+                        begun => break assert_eq!(begun, ("first", 1)),
+                    }
+                }
+            }
+            two.open(0);
+            for answer in answers {
+                assert!(answer.await.unwrap().is_ok());
+            }
+            assert_eq!(tries, 1);
+        });
+    }
+
+    #[test]
+    fn an_idle_writer_without_a_second_connection_ends() {
+        tokio().block_on(async {
+            let mut two = Two::start(true);
+            two.requests = None;
+            for task in two.tasks {
+                task.await.unwrap();
+            }
+            assert!(two.begun.is_empty());
+        });
+    }
+
+    #[test]
+    fn a_fetch_may_be_of_any_size() {
+        let fetch = || Ask::Fetch(fourway_jobs_engine::Fetch::new("w", Vec::new()).max(usize::MAX));
+        assert_eq!(weight([fetch(), fetch()].iter()), usize::MAX);
+    }
+
     /// Panics at each even try.
     struct Panics(u32);
 
     impl Once for Panics {
+        fn is_connected(&self) -> bool {
+            true
+        }
+
+        async fn connect(&mut self) -> Result<(), EngineError> {
+            Ok(())
+        }
+
         async fn once(&mut self, asks: &[&Ask], _again: bool) -> Result<Vec<Answer>, EngineError> {
             self.0 += 1;
             if self.0 % 2 == 0 {
@@ -315,6 +660,14 @@ mod tests {
     struct PassPanics(Vec<(usize, bool)>);
 
     impl Once for PassPanics {
+        fn is_connected(&self) -> bool {
+            true
+        }
+
+        async fn connect(&mut self) -> Result<(), EngineError> {
+            Ok(())
+        }
+
         async fn once(&mut self, asks: &[&Ask], again: bool) -> Result<Vec<Answer>, EngineError> {
             self.0.push((asks.len(), again));
             if asks.iter().any(|ask| matches!(ask, Ask::Pass)) {
@@ -352,7 +705,8 @@ mod tests {
             .unwrap();
         tokio.block_on(async {
             let (requests, receiver) = mpsc::unbounded_channel();
-            tokio::spawn(run(Panics(0), Arc::new(Waiting::new(receiver))));
+            let waiting = Arc::new(Waiting::new(receiver));
+            tokio::spawn(run(Counted::new(Panics(0), waiting)));
             let writer = Writer {
                 requests,
                 process: Process::this(),

@@ -242,6 +242,66 @@ fn what_others_have_changed_since_it_was_handed_out_counts() {
     assert_eq!(run(&rt, engine.settle(vec![own])).unwrap(), [recorded]);
 }
 
+/// The first of two jobs must be read, and the other one need not, or the other way round.
+#[test]
+fn verdicts_lock_their_jobs_in_order() {
+    let Some(url) = postgres_url() else {
+        return;
+    };
+    let rt = any();
+    let engine = open(&rt, &url);
+    let schema = engine.schema().to_owned();
+    let other = PostgresEngine::builder(&rt, &*url).schema(&*schema);
+    let other = Arc::new(other.open().wait().unwrap());
+    for case in ["the second is another's", "the first has changed"] {
+        let jobs = [job("kind"), job("kind")];
+        let [low, high] = jobs.each_ref().map(|job| job.id);
+        run(&rt, engine.submit(jobs.to_vec())).unwrap();
+        let mut fetched = run(&rt, engine.fetch(fetch("kind", 1, AGES))).unwrap();
+        if case == "the second is another's" {
+            fetched.extend(run(&rt, other.fetch(fetch("kind", 1, AGES))).unwrap());
+        } else {
+            fetched.extend(run(&rt, engine.fetch(fetch("kind", 1, AGES))).unwrap());
+            run(&rt, other.cancel(low)).unwrap();
+        }
+        let ids: Vec<_> = fetched.iter().map(|job| job.lease.id).collect();
+        assert_eq!(ids, [low, high]);
+        let verdict = |job: &Leased| (job.lease, Verdict::Complete(b"1".to_vec()));
+        let verdicts = fetched.iter().map(verdict).collect();
+
+        let tokio = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let settled = tokio.block_on(async {
+            let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
+            tokio::spawn(connection);
+            let lock = format!("SELECT FROM {schema}.job WHERE id = $1 FOR UPDATE NOWAIT");
+            client.batch_execute("BEGIN").await.unwrap();
+            let lock = |id: JobId| {
+                let (lock, client) = (&lock, &client);
+                async move { client.execute(lock, &[&id.to_bytes().to_vec()]).await }
+            };
+            assert_eq!(lock(low).await.unwrap(), 1);
+            let settle = tokio::spawn(engine.settle(verdicts));
+            let waits = "SELECT pg_backend_pid() = ANY (pg_blocking_pids(pid)) \
+                FROM pg_stat_activity WHERE pid IN (SELECT pid FROM pg_locks WHERE NOT granted)";
+            loop {
+                let waits = client.query(waits, &[]).await.unwrap();
+                if waits.iter().any(|row| row.get(0)) {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            // It does not have the second one while it waits for the first.
+            assert_eq!(lock(high).await.expect(case), 1);
+            client.batch_execute("COMMIT").await.unwrap();
+            settle.await.unwrap().unwrap()
+        });
+        assert_eq!(settled, [Settled::Recorded; 2], "{case}");
+    }
+}
+
 /// What turns tables of this version into those of version 1.
 const TO_1: &str = "
     ALTER TABLE {schema}.job RENAME COLUMN base TO life;
@@ -364,6 +424,13 @@ fn a_table_that_is_gone_refuses_nothing() {
     odd.headers.insert("a".to_owned(), "\0".to_owned());
     odd.kind = "zero\0".to_owned();
     assert!(run(&rt, engine.submit(vec![odd])).unwrap_err().is_refusal());
+    // And so is a worker's name.
+    let odd = Fetch::new("zero\0", vec![("kind".to_owned(), 1)]);
+    let error = run(&rt, engine.fetch(odd)).unwrap_err();
+    assert!(
+        error.is_refusal() && error.to_string().contains("worker"),
+        "{error}"
+    );
 }
 
 /// Executes SQL by a connection other than the engine's.
