@@ -69,10 +69,10 @@ struct Inner {
     /// or alone.
     due: Mutex<VecDeque<Waker>>,
     changed: Condvar,
-    /// Signalled when the thread does not look at the timers any more.
+    /// Signalled when the thread does not look at the timers any more, and when a helper has ended.
     ended: Condvar,
     name: String,
-    /// One that serves the timers, and those before it that may still be ending.
+    /// One that serves the timers, those before it that may still be ending, and helpers.
     threads: ThreadGroup,
 }
 
@@ -84,6 +84,8 @@ struct State {
     running: bool,
     /// Is it calling wakers? These may take long.
     calling: bool,
+    /// How many threads call wakers in its place, after the end.
+    helpers: usize,
     alarm: Alarm,
     closed: bool,
 }
@@ -147,16 +149,17 @@ impl Timers {
     /// Lets the thread end; pending timers move to the process-wide thread.
     /// Does not wait.
     ///
-    /// Their wakers are called, by the thread before it ends; or here, if there is none or if it is
-    /// busy with another waker. If one that the thread calls does not return, those after it are
-    /// left to [`wait_ended`](Self::wait_ended), or to another call of this.
+    /// Their wakers are called, by the thread before it ends; or by another that is started for it,
+    /// if it is busy with a waker. If a waker does not return either, those after it are left to
+    /// [`wait_ended`](Self::wait_ended), or to another call of this. Only if the system has no
+    /// thread, they are called here.
     pub fn close(&self) {
         self.owner.inner.close();
     }
 
-    /// Waits until the thread calls no more wakers, after [`close`](Self::close), or until
-    /// `deadline`. `false` if it still does: then [`join`](Self::join) would wait for it. The
-    /// wakers that had to wait for the one that it calls have been called here.
+    /// Waits until no thread of these timers calls wakers any more, after [`close`](Self::close), or
+    /// until `deadline`. `false` if one still does: then [`join`](Self::join) would wait for it. The
+    /// wakers that have to wait for the one that it calls are given to another thread.
     pub fn wait_ended(&self, deadline: Option<Instant>) -> bool {
         self.owner.inner.wait_ended(deadline)
     }
@@ -213,7 +216,7 @@ impl Inner {
         !self.process.is_this()
     }
 
-    fn close(&self) {
+    fn close(self: &Arc<Self>) {
         if self.is_inherited() {
             return;
         }
@@ -221,40 +224,60 @@ impl Inner {
         state.closed = true;
         // The thread calls them, as wakers may be slow, or need what the caller holds. Behind a
         // waker that does not return they would wait without end.
-        let all = match state.running && !state.calling {
+        let unserved = match state.running && !state.calling {
             true => VecDeque::new(),
-            false => self.take_all(&mut state),
+            false => self.help(&mut state),
         };
         drop(state);
         self.changed.notify_all();
         // At their next poll, the timers see that this thread is gone and turn to the process-wide
         // one.
-        all.into_iter().for_each(wake);
+        unserved.into_iter().for_each(wake);
     }
 
-    /// Takes all wakers but the one that the thread is calling.
-    fn take_all(&self, state: &mut State) -> VecDeque<Waker> {
-        let mut all = std::mem::take(&mut *self.lock_due());
-        all.extend(std::iter::from_fn(|| state.pending.pop_first()));
-        all
+    /// Starts a thread that calls all wakers but those that are being called: the caller must not
+    /// block ([dropping a handle never blocks](fourway_core::contract#SH-2)), and these may be stuck
+    /// for the same reason as the one before them. Gives the wakers if there is no thread for them.
+    fn help(self: &Arc<Self>, state: &mut State) -> VecDeque<Waker> {
+        let mut due = self.lock_due();
+        due.extend(std::iter::from_fn(|| state.pending.pop_first()));
+        if due.is_empty() {
+            return VecDeque::new();
+        }
+        drop(due);
+        let inner = self.clone();
+        let life = move || {
+            let _mark = implement::enter(context::Context::Async, None);
+            inner.call_due();
+            // The one that started this holds the lock until it has counted it.
+            inner.lock().helpers -= 1;
+            inner.ended.notify_all();
+        };
+        match self.threads.spawn(self.name.clone(), None, life) {
+            Ok(()) => {
+                state.helpers += 1;
+                VecDeque::new()
+            }
+            Err(_) => std::mem::take(&mut *self.lock_due()),
+        }
     }
 
-    fn wait_ended(&self, deadline: Option<Instant>) -> bool {
+    fn wait_ended(self: &Arc<Self>, deadline: Option<Instant>) -> bool {
         if self.is_inherited() {
             return true;
         }
         let mut state = self.lock();
-        while state.running {
+        while state.running || state.helpers > 0 {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(now()));
             if left.is_some_and(|left| left.is_zero()) {
                 // As in `close`: they must not wait for a waker that may never return. A thread
                 // that calls none is left to begin, as wakers may need what the caller holds.
-                let all = match state.closed && state.calling {
-                    true => self.take_all(&mut state),
+                let unserved = match state.closed && (state.calling || state.helpers > 0) {
+                    true => self.help(&mut state),
                     false => VecDeque::new(),
                 };
                 drop(state);
-                all.into_iter().for_each(wake);
+                unserved.into_iter().for_each(wake);
                 return false;
             }
             state = match left {

@@ -164,7 +164,7 @@ impl Wake for Sends {
 }
 
 /// The closed timers' thread calls the wakers of all. While one does not return, whoever waits for
-/// the thread calls the others.
+/// the thread has another one call the others.
 #[test]
 fn a_waker_that_is_stuck_at_the_end_keeps_no_other() {
     let timers = Timers::new("stuck-timer");
@@ -184,10 +184,33 @@ fn a_waker_that_is_stuck_at_the_end_keeps_no_other() {
     timers.close();
     has_begun.recv_timeout(DEADLINE).unwrap();
     assert!(!timers.wait_ended(Some(Instant::now())));
-    woken.try_recv().expect("the other one is called");
+    (woken.recv_timeout(DEADLINE)).expect("the other one is called");
     go.send(()).unwrap();
     assert!(timers.wait_ended(None));
     timers.join();
+}
+
+/// Timers that become due at one moment, with the wakers that `make` makes for each try.
+fn due_together<T>(
+    make: impl Fn() -> (Vec<Waker>, T),
+) -> (Timers, Vec<impl Future<Output = ()>>, T) {
+    // A machine that sleeps for longer than the first times is no fault.
+    for round in 0..10 {
+        let (wakers, rest) = make();
+        let timers = Timers::new("stuck-due-timer");
+        let deadline = Instant::now() + Duration::from_millis(20 << round);
+        let mut sleeps: Vec<_> = (wakers.iter())
+            .map(|_| Box::pin(timers.sleep_until(deadline)))
+            .collect();
+        let mut waits = sleeps.iter_mut().zip(&wakers).map(|(sleep, waker)| {
+            let cx = &mut Context::from_waker(waker);
+            sleep.as_mut().poll(cx).is_pending()
+        });
+        if waits.all(|waits| waits) {
+            return (timers, sleeps, rest);
+        }
+    }
+    panic!("each time the deadline passed before all timers were made");
 }
 
 /// Timers that are due at one moment, behind a waker that does not return: the end of the runtime does
@@ -195,25 +218,15 @@ fn a_waker_that_is_stuck_at_the_end_keeps_no_other() {
 #[test]
 fn a_waker_that_is_stuck_keeps_none_that_is_due_with_it() {
     for times in [3, 300] {
-        let timers = Timers::new("stuck-due-timer");
-        let (begins, has_begun) = mpsc::channel();
-        let (go, waits) = mpsc::channel();
-        let (wakes, woken) = mpsc::channel();
-        let stuck = Waker::from(Arc::new(Stuck(begins, waits.into())));
-        let deadline = Instant::now() + Duration::from_millis(20);
-        let mut sleeps: Vec<_> = (0..times)
-            .map(|_| Box::pin(timers.sleep_until(deadline)))
-            .collect();
-        for (i, sleep) in sleeps.iter_mut().enumerate() {
-            let other = Waker::from(Arc::new(Sends(wakes.clone())));
-            let waker = if i == 1 { &stuck } else { &other };
-            let poll = sleep.as_mut().poll(&mut Context::from_waker(waker));
-            // Nothing is wrong if this machine has slept for so long.
-            assert!(poll.is_pending() || Instant::now() >= deadline);
-            if poll.is_ready() {
-                return;
-            }
-        }
+        let (timers, _sleeps, (has_begun, go, woken)) = due_together(|| {
+            let (begins, has_begun) = mpsc::channel();
+            let (go, waits) = mpsc::channel();
+            let (wakes, woken) = mpsc::channel();
+            let other = || Waker::from(Arc::new(Sends(wakes.clone())));
+            let mut wakers: Vec<_> = (0..times).map(|_| other()).collect();
+            wakers[1] = Waker::from(Arc::new(Stuck(begins, waits.into())));
+            (wakers, (has_begun, go, woken))
+        });
         has_begun.recv_timeout(DEADLINE).unwrap();
         timers.close();
         for _ in 1..times {
@@ -224,5 +237,60 @@ fn a_waker_that_is_stuck_keeps_none_that_is_due_with_it() {
         go.send(()).unwrap();
         assert!(timers.wait_ended(None));
         timers.join();
+    }
+}
+
+/// Two wakers that do not return, such as those of one executor with a lock that is held: neither the
+/// end of the timers nor that of their last handle waits for them (SH-2, dropping a handle never blocks).
+#[test]
+fn two_wakers_that_are_stuck_keep_nobody() {
+    for is_dropped in [false, true] {
+        let (timers, _sleeps, (begun, gos, woken)) = due_together(|| {
+            let (wakes, woken) = mpsc::channel();
+            let stuck = || {
+                let (begins, has_begun) = mpsc::channel();
+                let (go, waits) = mpsc::channel();
+                (
+                    Waker::from(Arc::new(Stuck(begins, waits.into()))),
+                    has_begun,
+                    go,
+                )
+            };
+            let ((a, a_begun, a_go), (b, b_begun, b_go)) = (stuck(), stuck());
+            let other = Waker::from(Arc::new(Sends(wakes)));
+            (vec![a, b, other], ([a_begun, b_begun], [a_go, b_go], woken))
+        });
+        begun[0].recv_timeout(DEADLINE).unwrap();
+        let (ends, has_ended) = mpsc::channel();
+        thread::spawn(move || match is_dropped {
+            true => {
+                drop(timers);
+                ends.send(None)
+            }
+            false => {
+                timers.close();
+                assert!(!timers.wait_ended(Some(Instant::now())));
+                ends.send(Some(timers))
+            }
+        });
+        // Half of it, as a waker that is stuck returns after the whole.
+        let timers = has_ended.recv_timeout(DEADLINE / 2);
+        let timers = timers.expect("the end waits for no waker");
+        begun[1].recv_timeout(DEADLINE).unwrap();
+        let all_go = || gos.iter().for_each(|go| go.send(()).unwrap());
+        match timers {
+            None => {
+                all_go();
+                woken.recv_timeout(DEADLINE).expect("the last is called");
+            }
+            Some(timers) => {
+                // It begins to be called behind the second: whoever waits has another thread for it.
+                assert!(!timers.wait_ended(Some(Instant::now())));
+                (woken.recv_timeout(DEADLINE / 2)).expect("the last is called beside both");
+                all_go();
+                assert!(timers.wait_ended(None));
+                timers.join();
+            }
+        }
     }
 }

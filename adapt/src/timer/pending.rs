@@ -25,6 +25,8 @@ pub(super) struct Pending {
     free: Vec<usize>,
     /// How many there have been. Equal deadlines go by it.
     number: u64,
+    /// How many were taken out of many slots since the last look for memory to give back.
+    taken: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -43,7 +45,7 @@ struct Slot {
 
 const CHILDREN: usize = 4;
 
-/// When the last timer is gone, memory for more than so many is given back.
+/// Memory for more than so many is given back when few of it is in use.
 const KEPT: usize = 1024;
 
 /// So many may be taken one by one before the rest is considered as a whole.
@@ -108,7 +110,7 @@ impl Pending {
     pub(super) fn remove(&mut self, entry: Entry) -> Option<Waker> {
         self.waker(entry)?;
         let waker = self.take(self.slots[entry.slot].at);
-        self.tidy();
+        self.tidy(1);
         Some(waker)
     }
 
@@ -118,7 +120,7 @@ impl Pending {
             return None;
         }
         let waker = self.take(0);
-        self.tidy();
+        self.tidy(1);
         Some(waker)
     }
 
@@ -135,6 +137,7 @@ impl Pending {
         let all = mem::take(&mut self.heap).into_iter();
         let (mut over, rest): (Vec<_>, Vec<_>) = all.partition(|place| place.deadline <= now);
         over.sort_unstable_by_key(|place| (place.deadline, self.slots[place.slot].number));
+        let taken = over.len();
         due.extend(over.into_iter().map(|place| self.release(place.slot)));
         self.heap = rest;
         for (at, place) in self.heap.iter().enumerate() {
@@ -143,7 +146,7 @@ impl Pending {
         for at in (0..self.heap.len().div_ceil(CHILDREN)).rev() {
             self.down(at);
         }
-        self.tidy();
+        self.tidy(taken);
     }
 
     /// Takes the one at this place out of the heap.
@@ -165,13 +168,39 @@ impl Pending {
         waker.expect("each place of the heap has a slot in use")
     }
 
-    fn tidy(&mut self) {
-        if self.heap.is_empty() && self.slots.len() > KEPT {
+    /// Gives back the memory of a time when there were many more, after so many were taken out.
+    fn tidy(&mut self, taken: usize) {
+        let slots = self.slots.len();
+        if slots <= KEPT {
+            return;
+        }
+        if self.heap.is_empty() {
             *self = Self {
                 number: self.number,
                 ..Self::default()
             };
+            return;
         }
+        self.taken += taken;
+        // A look costs as much as there are slots. It is paid by an eighth of them that were taken out;
+        // or by the few that are left, of which each can make it necessary only once: timers made since
+        // the first look have the lowest slots.
+        let is_worth_it = self.len() <= FEW || self.taken >= slots / 8;
+        if self.len() < slots / 4 && is_worth_it && self.slots[slots - 1].waker.is_none() {
+            self.shrink();
+        }
+    }
+
+    /// Slots in use stay where they are: those behind the last of them go.
+    fn shrink(&mut self) {
+        self.taken = 0;
+        let used = self.slots.iter().rposition(|slot| slot.waker.is_some());
+        self.slots.truncate(used.map_or(0, |last| last + 1));
+        self.slots.shrink_to(KEPT);
+        self.heap.shrink_to(KEPT);
+        let is_free = |slot: &usize| self.slots[*slot].waker.is_none();
+        // The lowest are used first, so that the last ones become free for good.
+        self.free = (0..self.slots.len()).rev().filter(is_free).collect();
     }
 
     /// Moves the one at `at` up, as far as it is due before its parents. Gives its new place.
@@ -363,5 +392,28 @@ mod tests {
         let after = pending.insert(begin, Waker::noop().clone());
         assert!(entries.iter().all(|entry| pending.remove(*entry).is_none()));
         assert!(pending.remove(after).is_some());
+    }
+
+    #[test]
+    fn memory_for_many_is_given_back_beside_one_that_stays() {
+        for is_first_out_last in [false, true] {
+            let mut pending = Pending::default();
+            let begin = Instant::now();
+            let mut insert = || pending.insert(begin, Waker::noop().clone());
+            let stays = insert();
+            let mut entries: Vec<_> = (0..64 * KEPT).map(|_| insert()).collect();
+            if is_first_out_last {
+                entries.reverse();
+            }
+            for entry in entries {
+                assert!(pending.remove(entry).is_some());
+            }
+            assert_eq!(pending.len(), 1);
+            let most = 2 * KEPT;
+            assert!(pending.slots.capacity() <= most);
+            assert!(pending.free.capacity() <= most);
+            assert!(pending.heap.capacity() <= most);
+            assert!(pending.remove(stays).is_some());
+        }
     }
 }
