@@ -171,7 +171,8 @@ pub fn is_exhausted(error: &io::Error) -> bool {
 /// [`NetworkUnreachable`](io::ErrorKind::NetworkUnreachable) if no machine can be reached;
 /// [`TimedOut`](io::ErrorKind::TimedOut) if the time of the caller or of the system was over. For
 /// several addresses it is the most specific reason: the answer of a machine comes before the lack
-/// of a route. The [`source`](Error::source) is that address' error.
+/// of a route. [`reason`](Self::reason) gives that address' error, which no `source` repeats: the text
+/// has each.
 ///
 /// # Examples
 ///
@@ -225,8 +226,9 @@ impl ConnectError {
         reason.unwrap_or(io::ErrorKind::NotFound)
     }
 
-    /// The most specific of the errors.
-    fn reason(&self) -> Option<&io::Error> {
+    /// The most specific of the errors; `None` if there was no address, or no time for one to fail.
+    #[must_use]
+    pub fn reason(&self) -> Option<&io::Error> {
         let errors = || self.attempts.iter().map(|(_, error)| error).rev();
         let says_little = |error: &io::Error| {
             use io::ErrorKind::{AddrNotAvailable, HostUnreachable, NetworkUnreachable};
@@ -262,11 +264,7 @@ impl fmt::Display for ConnectError {
     }
 }
 
-impl Error for ConnectError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.reason().map(|error| error as _)
-    }
-}
+impl Error for ConnectError {}
 
 #[cfg(test)]
 mod tests {
@@ -318,11 +316,13 @@ mod tests {
         assert!(is_exhausted(&ConnectError::failed(attempts(&[24, 111]))));
         assert!(is_exhausted(&ConnectError::timed_out(attempts(&[23]))));
         assert!(!is_exhausted(&ConnectError::failed(attempts(&[111, 101]))));
-        // The reason behind the kind is its source.
         let error = ConnectError::failed(attempts(&[111, 101]));
-        let source = error.source().and_then(|it| it.downcast_ref::<io::Error>());
-        assert_eq!(source.and_then(io::Error::raw_os_error), Some(111));
-        assert!(ConnectError::failed(Vec::new()).source().is_none());
+        let reason = inner::<ConnectError>(&error).unwrap().reason();
+        assert_eq!(reason.and_then(io::Error::raw_os_error), Some(111));
+        // A report that follows the sources says it once.
+        assert!(error.source().is_none());
+        let error = ConnectError::failed(Vec::new());
+        assert!(inner::<ConnectError>(&error).unwrap().reason().is_none());
     }
 
     #[test]

@@ -47,7 +47,8 @@ pub trait Net: Runtime {
     /// # Errors
     ///
     /// A [`ConnectError`](crate::ConnectError) in an `io::Error` if no address could be connected
-    /// to; an error of [`resolve`](Self::resolve); [`is_shutdown`](crate::is_shutdown).
+    /// to; an error of [`resolve`](Self::resolve); [`is_shutdown`](crate::is_shutdown);
+    /// [`is_forked`](crate::is_forked) on a runtime from before a fork.
     ///
     /// # Cancel safety
     ///
@@ -66,7 +67,8 @@ pub trait Net: Runtime {
     ///
     /// The system's error for the last address that was tried, such as
     /// [`AddrInUse`](io::ErrorKind::AddrInUse); an error of [`resolve`](Self::resolve);
-    /// [`is_shutdown`](crate::is_shutdown).
+    /// [`is_shutdown`](crate::is_shutdown); [`is_forked`](crate::is_forked) on a runtime from before a
+    /// fork.
     fn listen_tcp(&self, on: impl Into<Endpoint>) -> ListenTcp<Self> {
         ListenTcp::new(self.clone(), on.into())
     }
@@ -87,7 +89,7 @@ pub trait Net: Runtime {
     /// [`NotFound`](io::ErrorKind::NotFound) if there is none,
     /// [`ConnectionRefused`](io::ErrorKind::ConnectionRefused) if there is no listener,
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a path that is empty, too long or has a NUL
-    /// byte, [`is_shutdown`](crate::is_shutdown), and other errors of the system.
+    /// byte, [`is_shutdown`](crate::is_shutdown), [`is_forked`](crate::is_forked), and other errors of the system.
     ///
     /// So it knows no abstract names of Linux; the standard library's `UnixStream::connect_addr`
     /// does, and [`UnixStream::from_std`](crate::UnixStream::from_std) takes its stream.
@@ -106,7 +108,8 @@ pub trait Net: Runtime {
     ///
     /// [`AddrInUse`](io::ErrorKind::AddrInUse) if `path` exists, even without a listener;
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) as for [`connect_unix`](Self::connect_unix);
-    /// [`is_shutdown`](crate::is_shutdown), and other errors of the system.
+    /// [`is_shutdown`](crate::is_shutdown), [`is_forked`](crate::is_forked), and other errors of the
+    /// system.
     fn listen_unix(&self, path: impl AsRef<Path>) -> io::Result<UnixListener> {
         // Before it makes a file.
         let reactor = Reactor::of_system(self)?;
@@ -135,7 +138,7 @@ pub trait Net: Runtime {
     ///
     /// # Errors
     ///
-    /// The resolver's error; [`is_shutdown`](crate::is_shutdown);
+    /// The resolver's error; [`is_shutdown`](crate::is_shutdown); [`is_forked`](crate::is_forked);
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a text that is not `HOST:PORT`.
     ///
     /// # Cancel safety

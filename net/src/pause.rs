@@ -113,11 +113,12 @@ impl Pause {
     }
 }
 
-/// Waits for this long, by a timer of the process.
+/// Waits for this long, by a timer of the process. It does not see the shutdown: the caller's next
+/// use of the socket does.
 ///
 /// # Errors
 ///
-/// In a forked child, which has no timers.
+/// In a forked child, as the socket is the parent's.
 pub(crate) async fn pause<S: Socket>(socket: &Io<S>, length: Duration) -> io::Result<()> {
     socket.check_fork()?;
     let mut sleep = Timers::global().sleep_until(Instant::now() + length);

@@ -4,6 +4,7 @@
 mod common;
 
 use std::{
+    cell::Cell,
     future::Future,
     io,
     pin::Pin,
@@ -40,14 +41,26 @@ impl Wake for Panics {
 /// `poll` is ready.
 fn woken<R: Runtime, T>(
     rt: &R,
+    poll: impl FnMut(&mut Context<'_>) -> Poll<io::Result<T>>,
+    act: impl Future<Output = io::Result<()>>,
+) {
+    woken_when_full(rt, poll, |_| panic!("it does not wait"), act);
+}
+
+/// As `woken`, once `poll` is no longer ready. `output` gets what it gives before.
+fn woken_when_full<R: Runtime, T>(
+    rt: &R,
     mut poll: impl FnMut(&mut Context<'_>) -> Poll<io::Result<T>>,
+    mut output: impl FnMut(T),
     act: impl Future<Output = io::Result<()>>,
 ) {
     let (sender, called) = mpsc::channel();
     let panics = Arc::new(Panics(sender));
     let waker = Waker::from(panics.clone());
     let cx = &mut Context::from_waker(&waker);
-    assert!(poll(cx).is_pending());
+    while let Poll::Ready(result) = poll(cx) {
+        output(result.unwrap());
+    }
     run(rt, act).unwrap();
     loop {
         called.recv_timeout(AGES).expect("the waker is called");
@@ -88,16 +101,14 @@ fn of_tcp_streams<R: Runtime>(rt: R) {
     woken(&rt, polled(a.peek(&mut [0])), b.write_all(b"x"));
     run(&rt, a.read_exact(&mut [0])).unwrap();
     // Writing, which waits once the peer takes no more.
-    let mut write = |cx: &mut Context<'_>| {
+    let write = |cx: &mut Context<'_>| {
         futures_util::AsyncWrite::poll_write(Pin::new(&mut b), cx, &[0; 65536])
     };
-    let mut cx = Context::from_waker(Waker::noop());
-    let mut written = 0;
-    while let Poll::Ready(count) = write(&mut cx) {
-        written += count.unwrap();
-    }
-    let mut buf = vec![0; written];
-    woken(&rt, write, async { a.read_exact(&mut buf).await });
+    let written = Cell::new(0);
+    let add = |count| written.set(written.get() + count);
+    woken_when_full(&rt, write, add, async {
+        a.read_exact(&mut vec![0; written.get()]).await
+    });
 }
 
 fn of_tcp_listeners<R: Runtime>(rt: R) {

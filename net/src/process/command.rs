@@ -118,6 +118,9 @@ impl Command {
     /// It keeps the calling thread while the system makes a process: about a millisecond, and more
     /// in a process with much memory. A caller that cannot spare that offloads it.
     ///
+    /// Where the system has no `pidfd` (Linux before 5.3, some sandboxes, other systems) it handles
+    /// `SIGCHLD`, so that a process that ignored this signal ignores it no longer.
+    ///
     /// # Errors
     ///
     /// * As [`Reactor::of`]: nothing was started.

@@ -17,7 +17,8 @@ use super::{
 };
 use crate::io::Direction;
 
-/// The waiters of a socket.
+/// The waiters of a socket. It keeps the last waker of each direction, also after the wait, until
+/// another task waits or the socket is dropped: to release it would take a lock in each wait.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     /// Of `poll`, in each direction.

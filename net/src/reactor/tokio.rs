@@ -138,7 +138,8 @@ impl<S: Socket> Registered<S> {
         }
     }
 
-    /// Calls `poll` with a waker that Tokio's driver may have.
+    /// Calls `poll` with a waker that Tokio's driver may have: [`WakerSlot::between`], for a slot that
+    /// is shared.
     fn contained<T>(
         &self,
         cx: &mut Context<'_>,
@@ -190,7 +191,8 @@ impl<S: Socket> Registered<S> {
         ready: impl Future<Output = io::Result<T>>,
     ) -> io::Result<()> {
         let mut ready = pin!(ready);
-        // Dropped before the future, so that the waker is released first.
+        // Dropped before the future: a wake of the driver meanwhile reaches nobody. A clone of the
+        // waker stays in `Kept`.
         let mut slot = None;
         let mut place = self.listed.waiting.place(direction);
         poll_fn(|cx| {

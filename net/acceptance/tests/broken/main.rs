@@ -58,6 +58,12 @@ fn without_a_bug_it_is_not_caught() {
 }
 
 #[test]
+fn the_readme_says_how_many_there_are() {
+    let says = format!("one of {} broken networks", FAULTS.len());
+    assert!(include_str!("../../README.md").contains(&says), "{says}");
+}
+
+#[test]
 fn each_broken_network_is_caught() {
     for (fault, caught) in FAULTS {
         // Events that never happen are waited for this long. On a slower machine, only cases that
