@@ -31,6 +31,9 @@ use serde::{Deserialize, Serialize};
 /// Submitted at a time.
 const AT_A_TIME: usize = 500;
 
+/// How many jobs `graphile_worker` runs at a time, with its 20 connections.
+const GRAPHILE_AT_ONCE: usize = 24;
+
 /// How long the jobs of one round may take before it is given up.
 const DEADLINE: Duration = Duration::from_secs(300);
 
@@ -38,7 +41,9 @@ const DEADLINE: Duration = Duration::from_secs(300);
 static RUN: AtomicUsize = AtomicUsize::new(0);
 
 fn main() -> Result<(), Box<dyn Error>> {
-    const USAGE: &str = "usage: [--jobs N] [--rounds N] [--only fourway|graphile_worker|apalis] [--at-once N]";
+    const NAMES: [&str; 3] = ["fourway", "graphile_worker", "apalis"];
+    const USAGE: &str =
+        "usage: [--jobs N] [--rounds N] [--only fourway|graphile_worker|apalis] [--at-once N]";
     let (mut jobs, mut rounds, mut only, mut at_once) = (10_000, 3, None, 200);
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
@@ -46,7 +51,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         match &*arg {
             "--jobs" => jobs = value.parse()?,
             "--rounds" => rounds = value.parse()?,
-            "--only" => only = Some(value),
+            "--only" if NAMES.contains(&&*value) => only = Some(value),
             "--at-once" => at_once = value.parse()?,
             _ => return Err(USAGE.into()),
         }
@@ -55,7 +60,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Runtime::new()?;
     let any = AnyRuntime::new(Tokio::from_handle(runtime.handle().clone()));
     let mut best = BTreeMap::<&str, [Duration; 2]>::new();
-    println!("{jobs} jobs, submitted {AT_A_TIME} at a time, {at_once} run at a time; the best of {rounds} rounds");
+    println!(
+        "{jobs} jobs, submitted {AT_A_TIME} at a time, {at_once} run at a time (graphile_worker: {GRAPHILE_AT_ONCE}); the best of {rounds} rounds"
+    );
     for round in 0..rounds {
         let mut note = |name, times: [Duration; 2]| {
             let kept = best.entry(name).or_insert(times);
@@ -63,7 +70,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 *kept = times;
             }
         };
-        let is_wanted = |name: &str| only.as_ref().is_none_or(|only| name.starts_with(&**only));
+        let is_wanted = |name: &str| only.as_ref().is_none_or(|only| name == only);
         if is_wanted("fourway") {
             let engine = engine(&any, &url, round, jobs, at_once);
             note("fourway", runtime.block_on(engine)?);
@@ -168,7 +175,7 @@ async fn graphile(url: &str, round: usize, jobs: usize) -> Result<[Duration; 2],
         .database_url(url)
         .max_pg_conn(20)
         .schema(&*schema)
-        .concurrency(24)
+        .concurrency(GRAPHILE_AT_ONCE)
         .poll_interval(Duration::from_millis(10))
         .local_queue(LocalQueueConfig::default().with_size(500))
         .complete_job_batch_delay(Duration::from_millis(1))
@@ -200,7 +207,12 @@ async fn graphile(url: &str, round: usize, jobs: usize) -> Result<[Duration; 2],
     Ok([submitted, all])
 }
 
-async fn apalis(url: &str, round: usize, jobs: usize, at_once: usize) -> Result<[Duration; 2], Box<dyn Error>> {
+async fn apalis(
+    url: &str,
+    round: usize,
+    jobs: usize,
+    at_once: usize,
+) -> Result<[Duration; 2], Box<dyn Error>> {
     async fn noop(_: usize) -> Result<(), BoxDynError> {
         RUN.fetch_add(1, Relaxed);
         Ok(())

@@ -167,9 +167,17 @@ impl<'a> Scene<'a> {
     /// So many jobs. An engine of several servers may need a moment until one that was submitted is
     /// there for workers.
     pub(crate) fn fetch_all(&self, count: usize) -> Vec<Leased> {
+        self.fetch_all_of(KIND, 1, count)
+    }
+
+    /// The same, by a worker of another kind or version.
+    pub(crate) fn fetch_all_of(&self, kind: &str, version: u32, count: usize) -> Vec<Leased> {
+        let kinds = vec![(kind.to_owned(), version)];
+        let fetch = Fetch::new("case", kinds).lease(self.ages * 10);
+        let fetch = fetch.patience(self.ages);
         let mut jobs = Vec::new();
         while jobs.len() < count {
-            let fetch = fetch(count - jobs.len(), self.ages * 10).patience(self.ages);
+            let fetch = fetch.clone().max(count - jobs.len());
             let more = self.run(self.engine.fetch(fetch));
             let found = jobs.len();
             assert!(!more.is_empty(), "{found} of {count} jobs were fetched");

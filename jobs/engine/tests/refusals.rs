@@ -19,7 +19,9 @@ use fourway_jobs_engine::{
     KindSchedules, Lease, Leased, MemoryEngine, NewJob, Page, Record, Schedule, Settled, Submitted,
     Verdict, Worker,
 };
-use fourway_testing::{AGES, Counter, Gate, any, eventually, panic_quietly, poll_once, run};
+use fourway_testing::{
+    AGES, Counter, Gate, any, any_current_thread, eventually, panic_quietly, poll_once, run,
+};
 
 fourway_testing::on_every_runtime!(erased
     an_output_that_is_refused_ends_its_job_once
@@ -76,6 +78,12 @@ struct Fussy {
     gate: Option<Gate>,
     /// Submissions that have come, and that have ended.
     submissions: [Counter; 2],
+    /// How many jobs each fetch asks for.
+    asked: Arc<Mutex<Vec<usize>>>,
+    /// The answer to one verdict lets the next one go on; the first waits for the last to come.
+    turns: Option<Arc<[Gate]>>,
+    /// Verdicts that have come.
+    verdicts: Counter,
 }
 
 impl Fussy {
@@ -95,6 +103,9 @@ impl Fussy {
             panics: Arc::default(),
             gate: None,
             submissions: Default::default(),
+            asked: Arc::default(),
+            turns: None,
+            verdicts: Counter::default(),
         }
     }
 
@@ -171,6 +182,7 @@ impl Engine for Fussy {
     }
 
     fn fetch(&self, fetch: Fetch) -> EngineFuture<Vec<Leased>> {
+        self.asked.lock().unwrap().push(fetch.max);
         self.fetches.add();
         self.may_panic("fetch");
         if self.impatient {
@@ -215,7 +227,18 @@ impl Engine for Fussy {
                 this.refused.add();
                 return Err(EngineError::invalid("the output is too long"));
             }
-            this.inner.settle(verdicts).await
+            let settled = this.inner.settle(verdicts).await;
+            if let Some(turns) = &this.turns {
+                let come = this.verdicts.add();
+                if come == turns.len() {
+                    turns[0].open();
+                }
+                turns[come - 1].pass().await;
+                if let Some(next) = turns.get(come) {
+                    next.open();
+                }
+            }
+            settled
         })
     }
 
@@ -439,6 +462,24 @@ fn an_engine_that_answers_at_once_is_not_asked_all_the_time(rt: AnyRuntime) {
         let report = run(&rt, worker.drain(AGES));
         assert!(report.left.is_empty());
     }
+}
+
+/// On a single thread: the jobs that are about to end are ready to run.
+#[test]
+fn jobs_that_end_together_make_room_for_one_fetch() {
+    const JOBS: usize = 6;
+    let rt = any_current_thread();
+    let mut engine = Fussy::new(&rt);
+    engine.turns = Some((0..JOBS).map(|_| Gate::default()).collect());
+    let client = engine.client(&rt);
+    let jobs = (0..JOBS).map(|_| KindJob::new(Work, "x".to_owned()));
+    client.submit_all(jobs).wait().unwrap();
+    let handlers = Handlers::new().on(Work, |_, text| async move { Ok::<_, BoxError>(text) });
+    let worker = Worker::builder(&rt, Arc::new(engine.clone())).handlers(handlers);
+    let worker = worker.concurrency(JOBS).start();
+    eventually("it asks again", || engine.fetches.get() >= 2);
+    assert_eq!(engine.asked.lock().unwrap()[..2], [JOBS; 2]);
+    drop(worker);
 }
 
 /// A job that waits at a gate, and how often it ran.

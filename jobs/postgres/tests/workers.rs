@@ -14,7 +14,7 @@ use fourway_jobs_engine::{
 };
 use fourway_jobs_postgres::PostgresEngine;
 use fourway_servers::{Postgres, or_not_run, postgres_url};
-use fourway_testing::{any, eventually, run};
+use fourway_testing::{Gate, any, eventually, run};
 
 struct Count;
 
@@ -24,16 +24,28 @@ impl JobKind for Count {
     type Output = u32;
 }
 
+const FREE: u32 = 25;
+
 /// How often each job has run.
 #[derive(Clone, Default)]
 struct Effects(Arc<Mutex<HashMap<JobId, u32>>>);
 
 impl Effects {
     fn handlers(&self) -> Handlers {
+        let gate = Gate::default();
+        gate.open();
+        self.handlers_behind(gate)
+    }
+
+    /// Those from [`FREE`] on wait for the gate.
+    fn handlers_behind(&self, gate: Gate) -> Handlers {
         let effects = self.clone();
         Handlers::new().on(Count, move |job, n| {
-            let effects = effects.clone();
+            let (effects, gate) = (effects.clone(), gate.clone());
             async move {
+                if n >= FREE {
+                    gate.pass().await;
+                }
                 *effects.0.lock().unwrap().entry(job.id()).or_default() += 1;
                 Ok::<_, BoxError>(n + 1)
             }
@@ -73,16 +85,18 @@ fn a_server_is_killed_while_jobs_run() {
     };
     let rt = any();
     let engine: Arc<dyn Engine> = open(&rt, &server.url());
-    let effects = Effects::default();
+    let (effects, gate) = (Effects::default(), Gate::default());
     let client = JobClient::new(&rt, engine.clone());
     let jobs = (0..300).map(|n| KindJob::new(Count, n));
     let jobs = client.submit_all(jobs).wait().unwrap();
     let worker = Worker::builder(&rt, engine.clone())
-        .handlers(effects.handlers())
+        .handlers(effects.handlers_behind(gate.clone()))
         .concurrency(2)
         .start();
     eventually("some have run", || worker.status().settled > 20);
     server.kill().unwrap();
+    // Not before: all could have ended.
+    gate.open();
     server.start_again().unwrap();
     // Meanwhile a request is refused, or waits for the server.
     eventually("all have ended", || {

@@ -248,13 +248,7 @@ fn older_version(scene: &Scene<'_>) {
     assert!(scene.fetch_now(1).is_empty());
     scene.complete(fetched[0].lease, "out");
     let older = scene.submit(NewJob::new(KIND, 1, *b"old"));
-    let both = Fetch::new("newer", vec![(KIND.to_owned(), 2)]).patience(scene.ages);
-    let mut fetched = Vec::new();
-    for max in [2, 1] {
-        if fetched.len() < 2 {
-            fetched.extend(scene.run(scene.engine.fetch(both.clone().max(max))));
-        }
-    }
+    let mut fetched = scene.fetch_all_of(KIND, 2, 2);
     fetched.sort_by_key(|job| job.lease.id);
     let fetched: Vec<_> = fetched
         .iter()
