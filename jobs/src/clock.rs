@@ -217,10 +217,12 @@ impl Watch {
 
     pub(crate) fn now(&self) -> Now {
         let mut watch = nanos(self.clock.elapsed());
-        // Relaxed: numbers by themselves, here and below.
-        if watch >= self.look_at.load(Ordering::Relaxed) {
+        // Acquire: the partner of the Release in `look`. Who sees that the offset was refreshed sees
+        // that offset.
+        if watch >= self.look_at.load(Ordering::Acquire) {
             watch = self.look_in_passing();
         }
+        // Relaxed: a number by itself; `look_at` orders it.
         let wall = self.offset.load(Ordering::Relaxed).wrapping_add(watch);
         Now { watch, wall }
     }
@@ -253,14 +255,15 @@ impl Watch {
         let (wall, watch, uncertain) = seen;
         // A clock without a step says when it goes on, but not to whoever asks for the time.
         let step = self.clock.step().map_or(0, nanos);
-        self.look_at
-            .store(watch.saturating_add(step), Ordering::Relaxed);
         let offset = wall.wrapping_sub(watch);
         let known = self.offset.load(Ordering::Relaxed);
         let change = (offset.wrapping_sub(known) as i64).unsigned_abs();
         if change > uncertain + UNCERTAIN {
             self.offset.store(offset, Ordering::Relaxed);
         }
+        // After the offset: until then others look by themselves, and take no time of before a jump.
+        self.look_at
+            .store(watch.saturating_add(step), Ordering::Release);
         Now { watch, wall }
     }
 }

@@ -295,6 +295,9 @@ impl Unique {
     /// The key is taken for this period after the submission, whatever the job's state; no longer,
     /// even if it has not ended. A job that retention has forgotten takes no key. The period is
     /// measured [on the watch](crate::Clock).
+    ///
+    /// A submission looks at the jobs of its key, newest first, until one takes it: at all of them
+    /// that retention has kept, if none does.
     #[must_use]
     pub fn within(mut self, period: Duration) -> Self {
         self.within = Some(period);
@@ -310,10 +313,19 @@ impl Unique {
     }
 
     /// A job in this state takes the key no more.
+    ///
+    /// So many jobs may have one key, and a submission [looks](Self::within) at each that does not
+    /// take it.
     #[must_use]
     pub fn except(mut self, state: JobState) -> Self {
         self.states &= !bit(state);
         self
+    }
+
+    /// Jobs that have ended may have the key.
+    pub(crate) fn holds_ended(&self) -> bool {
+        let ended = bit(JobState::Completed) | bit(JobState::Failed) | bit(JobState::Cancelled);
+        self.states & ended != 0
     }
 }
 

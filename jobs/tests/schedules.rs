@@ -51,9 +51,13 @@ impl Setup {
             assert!(ran <= runs, "{:?}", self.ran);
             ran == runs && self.jobs.overview().counts.unfinished() == 0
         });
-        let mut ran = self.ran.lock().unwrap().clone();
+        let mut ran = self.in_order();
         ran.sort_unstable();
         ran
+    }
+
+    fn in_order(&self) -> Vec<u64> {
+        self.ran.lock().unwrap().clone()
     }
 
     fn advance(&self, minutes: u32) {
@@ -153,6 +157,10 @@ struct Overlapping {
 
 impl Overlapping {
     fn new(rt: &AnyRuntime, overlap: Overlap) -> Self {
+        Self::with(rt, each_minute().overlap(overlap))
+    }
+
+    fn with(rt: &AnyRuntime, schedule: Schedule) -> Self {
         let Setup { clock, jobs, .. } = Setup::new(rt);
         let gate = Gate::default();
         let begun: Arc<Mutex<Vec<u64>>> = Arc::default();
@@ -167,7 +175,6 @@ impl Overlapping {
                 }
             })
         };
-        let schedule = each_minute().overlap(overlap);
         let handle = jobs.schedule("slow", schedule, make).unwrap();
         let this = Self {
             clock,
@@ -445,14 +452,90 @@ fn runs_that_are_made_up_for_come_one_after_the_other() {
             let setup = Setup::new(&rt);
             let missed = Missed::Each { at_most: 10 };
             let handle = setup.note(each_minute().missed(missed).overlap(overlap));
+            setup.jobs.pause(None);
             // The last of eight is late by more than the tolerance.
             setup.clock.advance(8 * MINUTE + Duration::from_secs(31));
+            let at_once = if overlap == Overlap::Allow { 8 } else { 1 };
+            eventually("they start", || {
+                let next = minute(handle.status().next_at.unwrap());
+                next == 9 && handle.status().running.len() >= at_once
+            });
+            assert_eq!(handle.status().running.len(), at_once, "{overlap:?}");
+            setup.jobs.resume(None);
             assert_eq!(setup.ran(8), [1, 2, 3, 4, 5, 6, 7, 8], "{overlap:?}");
             eventually("they are counted", || handle.status().started == 8);
             let status = handle.status();
             let counts = (status.started, status.missed, status.overlapped);
             assert_eq!(counts, (8, 0, 0), "{overlap:?}");
         }
+    });
+}
+
+#[test]
+fn runs_that_are_missed_while_one_runs_are_made_up_for_by_as_many_as_the_schedule_says() {
+    each(|rt| {
+        for (missed, last) in [
+            (Missed::Once, vec![20]),
+            (Missed::Each { at_most: 3 }, vec![18, 19, 20]),
+        ] {
+            let slow = Overlapping::with(&rt, each_minute().missed(missed));
+            // The machine sleeps twice, for ten minutes or nine.
+            for minutes in [10, 20] {
+                let wakes = minutes * MINUTE + Duration::from_secs(31);
+                slow.clock.set(UNIX_EPOCH + START + wakes);
+                eventually("the schedule looks", || {
+                    minute(slow.handle.status().next_at.unwrap()) > u64::from(minutes)
+                });
+            }
+            eventually("the others are counted", || {
+                slow.handle.status().missed == 19 - last.len() as u64
+            });
+            slow.gate.open();
+            slow.begun(&[&[1], &last[..]].concat());
+            slow.running(0);
+        }
+    });
+}
+
+#[test]
+fn a_run_that_was_made_up_for_and_is_tried_again_is_as_any_other() {
+    each(|rt| {
+        let setup = Setup::new(&rt);
+        let make = |_: Occurrence| Job::blocking(|_: JobContext| Err::<(), _>("broken"));
+        let handle = setup.jobs.schedule("fails", each_minute(), make).unwrap();
+        setup.clock.advance(MINUTE + Duration::from_secs(31));
+        eventually("it fails", || {
+            let last = handle.status().last;
+            last.is_some_and(|last| last.state == Some(JobState::Failed))
+        });
+        setup.jobs.pause(None);
+        setup.jobs.retry(handle.status().last.unwrap().job).unwrap();
+        setup.clock.advance(Duration::from_secs(29));
+        eventually("the next is skipped", || handle.status().overlapped == 1);
+    });
+}
+
+#[test]
+fn a_pause_drops_the_runs_that_wait() {
+    each(|rt| {
+        let slow = Overlapping::new(&rt, Overlap::Wait);
+        // Minute 2 is missed, and 3 is on time.
+        slow.clock.advance(2 * MINUTE);
+        eventually("the schedule looks", || {
+            minute(slow.handle.status().next_at.unwrap()) == 4
+        });
+        slow.minute();
+        eventually("4 waits in place of 3", || {
+            slow.handle.status().overlapped == 1
+        });
+        slow.handle.pause();
+        let status = slow.handle.status();
+        assert_eq!((status.missed, status.overlapped), (1, 2));
+        slow.handle.resume();
+        slow.gate.open();
+        slow.running(0);
+        slow.minute();
+        slow.begun(&[1, 5]);
     });
 }
 
@@ -464,6 +547,9 @@ fn a_run_that_is_made_up_for_pushes_out_none_that_comes_on_time() {
             let handle = setup.note(each_minute().missed(Missed::Once).overlap(overlap));
             setup.advance(60);
             assert_eq!(setup.ran(2), [59, 60], "{overlap:?}");
+            if overlap == Overlap::Replace {
+                assert_eq!(setup.in_order(), [60, 59]);
+            }
             let status = handle.status();
             assert_eq!((status.missed, status.overlapped), (58, 0), "{overlap:?}");
             // What comes on time still counts as before.

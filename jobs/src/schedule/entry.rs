@@ -11,7 +11,7 @@ use fourway_core::{cancel::Reason, implement::discard};
 
 use super::{
     LastRun, Occurrence, Overlap, Schedule, ScheduleStatus,
-    plan::{COUNTED, Due, Plan},
+    plan::{Due, Plan},
 };
 use crate::{
     JobId, JobState, Work,
@@ -196,6 +196,8 @@ impl Entry {
             }
             Err(message) => state.error = Some(message),
         }
+        // There may be no job, or it has ended while `ended` could not tell it from an earlier one.
+        state.is_making_up &= !state.running.is_empty();
         if state.removed {
             drop(state);
             discard(start);
@@ -209,6 +211,12 @@ impl Entry {
         if state.paused != paused {
             state.plan.skip(now.wall);
             state.paused = paused;
+        }
+        if paused {
+            // After a pause, however long, no run of before it starts.
+            state.missed += state.to_make_up.len() as u64;
+            state.to_make_up.clear();
+            state.overlapped += u64::from(state.waiting.take().is_some());
         }
     }
 
@@ -258,7 +266,8 @@ impl State {
         }
         if run.is_missed {
             self.to_make_up.push_back(run);
-            if self.to_make_up.len() > COUNTED {
+            // The plan has kept to this for one look. Those of earlier looks may wait still.
+            if self.to_make_up.len() > self.plan.made_up() {
                 self.to_make_up.pop_front();
                 self.missed += 1;
             }
@@ -305,10 +314,13 @@ impl State {
 impl Watcher for Entry {
     fn ended(&self, id: JobId, end: JobState) -> bool {
         let mut state = lock(&self.state);
-        if state.start.is_none() {
+        let is_starting = state.start.is_none();
+        if is_starting {
             state.ended_meanwhile.push((id, end));
         }
         state.running.retain(|running| *running != id);
+        // Once it has ended it is a run as any other, also if it is tried again.
+        state.is_making_up &= is_starting || !state.running.is_empty();
         if let Some(last) = state.last.as_mut().filter(|last| last.job == id) {
             last.state = Some(end);
         }

@@ -88,7 +88,9 @@ impl ScheduleHandle {
     }
 
     /// Starts no runs for the time being. Runs whose time comes meanwhile are dropped and do not
-    /// count as missed.
+    /// count as missed. Runs that wait for one before them are dropped as well, and count: as
+    /// [missed](ScheduleStatus::missed) if they were to be made up for, otherwise as
+    /// [overlapped](ScheduleStatus::overlapped).
     pub fn pause(&self) {
         self.entry.set_paused(true, self.shared.watch.look());
         self.shared.schedules.wake();

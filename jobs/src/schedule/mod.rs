@@ -80,18 +80,20 @@ pub struct Schedule {
 /// stood still, or the clock was set forward.
 ///
 /// Runs that are made up for start one after the other, each once no run is left that has not ended;
-/// with [`Overlap::Allow`] they start at once. They push out no run that comes on time: that waits
-/// for its turn meanwhile, as with [`Overlap::Wait`].
+/// with [`Overlap::Allow`] they start at once. They push out no run that comes on time. Of those that
+/// come on time meanwhile the last one waits; with [`Overlap::Replace`] it cancels the one that is
+/// being made up for and goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Missed {
     /// They are not made up for.
     Skip,
-    /// One run makes up for all of them, under the time of the last one.
+    /// One run makes up for all of them, under the time of the last one: also for those that are
+    /// missed before it has started.
     Once,
     /// Each is made up for, the last ones of them if there are more than that.
     Each {
-        /// How many, up to 1,000.
+        /// How many, up to 1,000; also how many may wait for their turn.
         at_most: usize,
     },
 }

@@ -45,6 +45,15 @@ impl Plan {
         self.next
     }
 
+    /// How many missed runs are made up for, at most.
+    pub(super) fn made_up(&self) -> usize {
+        match self.schedule.missed {
+            Missed::Skip => 0,
+            Missed::Once => 1,
+            Missed::Each { at_most } => at_most.min(COUNTED),
+        }
+    }
+
     /// Forgets about runs up to now.
     pub(super) fn skip(&mut self, now: u64) {
         if now > self.until {
@@ -79,11 +88,7 @@ impl Plan {
             late = first - 1;
         }
         let mut due = Due::default();
-        let wanted = match self.schedule.missed {
-            Missed::Skip => 0,
-            Missed::Once => 1,
-            Missed::Each { at_most } => at_most.min(COUNTED),
-        };
+        let wanted = self.made_up();
         let missed = times.between(after, late).take(COUNTED).count();
         if missed > 0 {
             let made_up = times.last_between(after, late, wanted);

@@ -144,8 +144,8 @@ impl Store {
             return Err(RetryRefusal::Once);
         }
         let unique = record.extra.as_ref().and_then(|extra| extra.unique.clone());
-        let holder = unique.and_then(|unique| self.find_unique(&unique, now));
-        if let Some((holder, _)) = holder.filter(|(holder, _)| *holder != id) {
+        let holder = unique.and_then(|unique| self.find_unique(&unique, Some(id), now));
+        if let Some((holder, _)) = holder {
             return Err(RetryRefusal::Unique(holder));
         }
         let record = self.get(number).ok_or(RetryRefusal::Unknown)?;
@@ -160,7 +160,7 @@ impl Store {
         let round = extra.round;
         let unique = extra.unique.as_ref().map(|unique| unique.key.clone());
         if let Some(key) = unique {
-            self.hold_unique(key, number);
+            self.hold_unique(key, number, true);
         }
         self.note_gone(number);
         let mut waits = false;

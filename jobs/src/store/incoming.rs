@@ -55,7 +55,7 @@ impl Store {
         // Closed while the room is checked and until this job has its id.
         self.close_inbox();
         let unique = options.more.as_ref().and_then(|more| more.unique.as_ref());
-        if let Some(found) = unique.and_then(|unique| self.find_unique(unique, now)) {
+        if let Some(found) = unique.and_then(|unique| self.find_unique(unique, None, now)) {
             record.take_remains(fx);
             if let Some(more) = options.more {
                 let More { watcher, .. } = *more;
@@ -112,7 +112,7 @@ impl Store {
                 }
             }
             if let Some(unique) = &more.unique {
-                self.hold_unique(unique.key.clone(), number);
+                self.hold_unique(unique.key.clone(), number, false);
             }
             record.extra = Some(Box::new(Extra {
                 name: more.name,
@@ -165,9 +165,11 @@ impl Store {
         Ok((id, None))
     }
 
+    /// The newest job that has the key by these terms, but for the one that asks.
     pub(super) fn find_unique(
         &self,
         unique: &Unique,
+        asks: Option<JobId>,
         now: Now,
     ) -> Option<(JobId, Arc<dyn AnySlot>)> {
         let holds = |record: &&Record| {
@@ -175,16 +177,17 @@ impl Store {
                 let submitted = record.extra.as_ref().map_or(0, |extra| extra.submitted);
                 now.watch.saturating_sub(submitted) < nanos(within)
             });
-            unique.states & bit(record.state) != 0 && is_within
+            unique.states & bit(record.state) != 0 && is_within && Some(record.id) != asks
         };
         let holders = self.unique.get(&unique.key)?;
-        let mut records = holders.newest_first().filter_map(|at| self.peek(at));
+        let holders = holders.newest_first(unique.holds_ended());
+        let mut records = holders.filter_map(|at| self.peek(at));
         let record = records.find(holds)?;
         Some((record.id, record.slot().clone()))
     }
 
-    /// The job takes the key.
-    pub(super) fn hold_unique(&mut self, key: Arc<str>, number: u64) {
+    /// The job takes the key, for the first time or `again`.
+    pub(super) fn hold_unique(&mut self, key: Arc<str>, number: u64, again: bool) {
         let Self {
             unique, records, ..
         } = self;
@@ -196,6 +199,7 @@ impl Store {
             Entry::Vacant(entry) => {
                 entry.insert(Holders::new(number));
             }
+            Entry::Occupied(mut entry) if again => entry.get_mut().add_again(number, is_unfinished),
             Entry::Occupied(mut entry) => entry.get_mut().add(number, is_unfinished),
         }
     }

@@ -171,3 +171,58 @@ fn a_key_is_there_once_although_a_job_with_other_terms_came_and_went() {
         assert!(!next.was_there() && next.id() != id);
     });
 }
+
+#[test]
+fn a_key_is_taken_by_a_job_that_has_ended_although_another_came_and_went() {
+    each(|rt| {
+        let jobs = manager(&rt);
+        let hour = Duration::from_secs(3600);
+        let terms = || {
+            Unique::key("it")
+                .within(hour)
+                .except(JobState::Running)
+                .except(JobState::Failed)
+        };
+        let submit = |unique| jobs.submit(Job::new(async {}).unique(unique)).unwrap();
+        let first = submit(terms());
+        let id = first.id();
+        jobs.wait(id).wait().unwrap();
+        for _ in 0..20 {
+            let fails = Job::blocking(|_: JobContext| Err::<(), _>("broken")).unique("it");
+            let fails = jobs.submit(fails).unwrap();
+            jobs.wait(fails.id()).wait().unwrap();
+        }
+        assert_eq!(submit(terms()).id(), id);
+        // Forgotten, it takes the key no more.
+        assert!(jobs.forget(id).unwrap());
+        assert!(!submit(terms()).was_there());
+    });
+}
+
+#[test]
+fn a_job_that_is_tried_again_does_not_find_itself_under_its_key() {
+    each(|rt| {
+        let jobs = manager(&rt);
+        let gate = Gate::default();
+        let wait = gate.clone();
+        let first = Job::new(async move { wait.pass().await }).unique("it");
+        let first = jobs.submit(first).unwrap().id();
+        eventually("it runs", || {
+            jobs.status(first)
+                .is_ok_and(|job| job.state == JobState::Running)
+        });
+        let beside = Unique::key("it")
+            .except(JobState::Running)
+            .also(JobState::Failed)
+            .also(JobState::Completed);
+        let fails = Job::blocking(|_: JobContext| Err::<(), _>("broken")).unique(beside);
+        let fails = jobs.submit(fails).unwrap().id();
+        jobs.wait(fails).wait().unwrap();
+        gate.open();
+        jobs.wait(first).wait().unwrap();
+        assert_eq!(jobs.retry(fails).unwrap_err().unique(), Some(first));
+        assert!(jobs.forget(first).unwrap());
+        jobs.retry(fails).unwrap();
+        assert_eq!(jobs.wait(fails).wait().unwrap().attempt, 2);
+    });
+}
