@@ -6,7 +6,7 @@ use std::{
 };
 
 use fourway_adapt::fork::PerProcess;
-use fourway_core::{AnyRuntime, Runtime, Shutdown};
+use fourway_core::{AnyRuntime, Runtime, Shutdown, Spawner};
 
 use crate::ambient::looks_up;
 
@@ -167,11 +167,12 @@ pub(crate) fn set_main_runtime(runtime: &AnyRuntime) {
     }
 }
 
-/// Takes back the runtime of a `Main` that has failed and is shut down: there is none again. That of
-/// another `Main` is left alone, for it is running.
-pub(crate) fn forget_main_runtime() {
+/// Takes back `runtime` of a `Main` that has failed: there is none again. That of another `Main`
+/// stays, whether it is running or has ended.
+pub(crate) fn forget_main_runtime(runtime: &AnyRuntime) {
     let mut main = main();
-    if main.as_ref().is_some_and(AnyRuntime::is_shutdown) {
+    let is_it = |known: &AnyRuntime| known.runtime_id() == runtime.runtime_id();
+    if main.as_ref().is_some_and(is_it) {
         let before = main.take();
         drop((main, before));
     }

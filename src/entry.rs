@@ -194,7 +194,7 @@ struct Running<'a>(&'a AnyRuntime);
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         let _ = self.0.shutdown(Duration::ZERO);
-        forget_main_runtime();
+        forget_main_runtime(self.0);
     }
 }
 

@@ -257,7 +257,7 @@ fn child_has_mains_that_fail() {
         };
         // The name as shells spell it.
         let named: &'static str = name.to_uppercase().replace('-', "_").leak();
-        let main = || fourway::entry::Main::new().runtime(named);
+        let main = move || fourway::entry::Main::new().runtime(named);
         let fails = |f: &mut dyn FnMut()| {
             std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).is_err()
         };
@@ -278,6 +278,24 @@ fn child_has_mains_that_fail() {
             let current = fourway::current().expect("it is in one");
             assert_eq!(outside().runtime_id(), current.runtime_id());
         });
+
+        // One that fails, and has begun beside another one, whose runtime stays.
+        let (begins, begun) = std::sync::mpsc::channel();
+        let (end, ended) = std::sync::mpsc::channel();
+        let (first, beside) = main().run(async move {
+            let beside = std::thread::spawn(move || {
+                main().run(async {
+                    begins.send(()).expect("it is waited for");
+                    ended.recv().expect("the other one ends");
+                    panic!("on purpose");
+                });
+            });
+            begun.recv().expect("it begins");
+            (outside(), beside)
+        });
+        end.send(()).expect("it is waited for");
+        assert!(beside.join().is_err());
+        assert_eq!(outside().runtime_id(), first.runtime_id());
     }
 }
 

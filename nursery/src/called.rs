@@ -169,6 +169,10 @@ impl<R: Runtime, S: Sink<R, T, E>, T, E: Send + 'static> Open<R, S, T, E> {
 
 impl<R: Runtime, S: Sink<R, T, E>, T, E: Send + 'static> Drop for Open<R, S, T, E> {
     fn drop(&mut self) {
+        if self.shared.is_inherited() {
+            // The body has forked: the child that waits for it, and the lock, are the parent's.
+            return std::mem::forget((self.link.clone(), self.shared.clone()));
+        }
         let mut state = lock(&self.link.state);
         state.open = false;
         // A thread that unwinds for another reason may destroy a body that has not begun, as one

@@ -213,7 +213,15 @@ struct Shielded {
 
 impl Waiting {
     fn end<R: Runtime, E: Send + 'static>(&mut self, shared: &Shared<R, E>) {
-        if let Self::Hard(left) = mem::replace(self, Self::Not) {
+        let waiting = mem::replace(self, Self::Not);
+        if matches!(waiting, Self::Not) {
+            return;
+        }
+        if shared.is_inherited() {
+            // The token's lock is the parent's (FK-1, forked children).
+            return mem::forget(waiting);
+        }
+        if let Self::Hard(left) = waiting {
             left.take_back(shared.hard());
         }
     }
@@ -310,7 +318,7 @@ where
 }
 
 /// Waits for the nursery's cancellation, or, in a shield, for the end of the nursery's future. `true`
-/// if that is over.
+/// if that is over. In a forked child, nothing is waited for: the tokens' locks are the parent's.
 fn wait_for<R, E>(
     waiting: &mut Waiting,
     shared: &Shared<R, E>,
@@ -334,6 +342,9 @@ where
         }
         Waiting::Not | Waiting::Shielded(_) => None,
     };
+    if shared.is_inherited() {
+        return false;
+    }
     match LeftWaker::leave(before, shared.hard(), cx.waker()) {
         Some(left) => {
             *waiting = Waiting::Hard(left);
@@ -349,6 +360,9 @@ where
     R: Runtime,
     E: Send + 'static,
 {
+    if shared.is_inherited() {
+        return false;
+    }
     if let Waiting::Shielded(known) = waiting {
         if known.waker.will_wake(cx.waker()) && !shared.is_to_be_dropped(true) {
             return false;

@@ -52,6 +52,7 @@ mod collect;
 mod error;
 mod first_success;
 mod handle;
+mod in_process;
 mod join_set;
 mod label;
 mod ledger;

@@ -3,9 +3,7 @@
 use std::{
     borrow::Cow,
     fmt,
-    future::{Future, IntoFuture, poll_fn},
-    pin::Pin,
-    task::Poll,
+    future::{Future, IntoFuture},
 };
 
 use fourway_core::{Call, Runtime, cancel::CancellationToken};
@@ -15,6 +13,7 @@ use crate::{
     called::Called,
     child::{Closure, NoSink, Task},
     handle,
+    in_process::WaitInProcess,
 };
 
 /// A nursery, as its children and other threads see it, while it lasts and afterwards.
@@ -231,12 +230,8 @@ impl<R: Runtime, E: Send + 'static> NurseryHandle<R, E> {
     /// Dropping the future has no effect.
     pub fn closed(&self) -> impl Future<Output = ()> + Send + 'static + use<R, E> {
         let shared = &self.nursery.shared;
-        let process = shared.process;
-        let mut over = (!shared.is_inherited()).then(|| shared.over().cancelled());
-        poll_fn(move |cx| match &mut over {
-            Some(over) if process.is_this() => Pin::new(over).poll(cx).map(drop),
-            _ => Poll::Ready(()),
-        })
+        let over = (!shared.is_inherited()).then(|| shared.over().cancelled());
+        WaitInProcess::new(shared.process, over)
     }
 }
 

@@ -24,7 +24,7 @@ use crate::{
 
 /// The unread results of ended children, in the order in which the children ended.
 pub(crate) struct ResultQueue<T, E> {
-    /// In which it was made. In a forked child the results are the parent's, and the lock may be
+    /// In which it, or its nursery, was made. In a forked child the results are the parent's, and the lock may be
     /// held for ever (FK-1, forked children).
     process: Process,
     /// The reader, in a forked child, has been told of the fork.
@@ -44,9 +44,10 @@ struct State<T, E> {
 }
 
 impl<T, E> ResultQueue<T, E> {
-    pub(crate) fn new() -> Self {
+    /// For children of a nursery that was made in `process`.
+    pub(crate) fn new(process: Process) -> Self {
         Self {
-            process: Process::this(),
+            process,
             told: AtomicBool::new(false),
             state: Mutex::new(State {
                 ready: VecDeque::new(),

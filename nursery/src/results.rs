@@ -59,10 +59,8 @@ pub struct Results<T: Send + 'static, R: Runtime, E: Send + 'static> {
 
 impl<T: Send + 'static, R: Runtime, E: Send + 'static> Results<T, R, E> {
     pub(crate) fn new(nursery: Nursery<R, E>) -> Self {
-        Self {
-            nursery,
-            queue: Arc::new(ResultQueue::new()),
-        }
+        let queue = Arc::new(ResultQueue::new(nursery.shared.process));
+        Self { nursery, queue }
     }
 
     starts_children!(T, R, E);

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    future::{Future, poll_fn},
+    future::Future,
     marker::PhantomData,
     pin::Pin,
     sync::{Arc, OnceLock},
@@ -16,10 +16,13 @@ use fourway_core::{
 };
 use pin_project_lite::pin_project;
 
-use crate::sync::{
-    Mutex,
-    atomic::{AtomicBool, Ordering},
-    lock,
+use crate::{
+    in_process::WaitInProcess,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+        lock,
+    },
 };
 
 /// Counts tasks, and waits until there are none: tokio-util's `TaskTracker`, on any runtime.
@@ -107,10 +110,7 @@ impl TaskTracker {
             waiting = Some(done.cancelled());
         }
         drop(state);
-        poll_fn(move |cx| match &mut waiting {
-            Some(waiting) if process.is_this() => Pin::new(waiting).poll(cx).map(|_| ()),
-            _ => Poll::Ready(()),
-        })
+        WaitInProcess::new(process, waiting)
     }
 
     /// Lets [`wait`](Self::wait) end when there are no tasks. More may still be added. `false` if

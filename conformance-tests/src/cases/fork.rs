@@ -305,6 +305,10 @@ fn bodies<R: Runtime>(rt: &R) {
         is_forked_child(at_once(n.offload_handle(|| Ok(()))));
         results.spawn(async { Ok(2) });
         drop(results);
+        let mut results = n.results();
+        results.spawn(async { Ok(3) });
+        is_forked_child(at_once(Box::pin(results.next())).expect("one, which says so"));
+        assert!(at_once(Box::pin(results.next())).is_none());
         Ok(5)
     }));
     assert!(poll_once(&mut started.as_mut(), Waker::noop()).is_pending());

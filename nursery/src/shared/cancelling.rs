@@ -99,6 +99,10 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     /// The token that a child in a shield waits for when it must be dropped: shields hold against
     /// all but the end of the nursery's future, or of one around it.
     pub(crate) fn kill_token(&self) -> CancellationToken {
+        if self.is_inherited() {
+            // Nobody cancels in this process what is the parent's.
+            return CancellationToken::new();
+        }
         let known = self.lock().kill.clone();
         let kill = known.unwrap_or_else(|| {
             // Made outside of the lock, because it takes those of the nurseries around.

@@ -40,10 +40,13 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     /// still there.
     pub(crate) fn hold_open(&self) {
         let held = self.try_hold_open();
-        debug_assert!(held, "the child keeps it open");
+        debug_assert!(held || self.is_inherited(), "the child keeps it open");
     }
 
     fn try_hold_open(&self) -> bool {
+        if self.is_inherited() {
+            return false;
+        }
         let mut state = self.lock();
         let held = self.members.hold();
         state.holds += usize::from(held);
@@ -130,6 +133,10 @@ impl Drop for Restore {
 
 impl<R: Runtime, E: Send + 'static> Drop for Held<R, E> {
     fn drop(&mut self) {
+        if self.shared.is_inherited() {
+            // Never the last to hold anything of the parent's.
+            return std::mem::forget(self.shared.clone());
+        }
         self.shared.release();
     }
 }

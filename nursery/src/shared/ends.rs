@@ -76,6 +76,10 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
 
     /// A member leaves; `forget` takes it out of the state under the lock.
     pub(super) fn leave_with(&self, forget: impl FnOnce(&mut State<R, E>)) {
+        if self.is_inherited() {
+            // Its members, and its lock, are the parent's.
+            return;
+        }
         let mut state = self.lock();
         forget(&mut state);
         let last = self.members.leave().last.then(|| self.last(&mut state));

@@ -10,6 +10,10 @@ use crate::error::{Failure, is_cancellation};
 impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     /// Records a failure, and cancels the others if the policy says so.
     pub(crate) fn failed(&self, failure: Failure<E>) {
+        if self.is_inherited() {
+            // The failures, and their lock, are the parent's.
+            return discard(failure);
+        }
         // If the runtime drops a child, it has been shut down, or has no thread. The next in line
         // would be started where this one is dropped, and be dropped in turn: so all are cancelled,
         // also under `supervise`, or many in line would overflow the stack.

@@ -37,7 +37,7 @@ use std::{
 use fourway_core::{
     Runtime,
     cancel::CancellationToken,
-    implement::{Enclosing, Hold, enclose_late, enclosing, fork::Process},
+    implement::{Enclosing, Hold, discard, enclose_late, enclosing, fork::Process},
     values::Values,
 };
 
@@ -218,6 +218,16 @@ impl<R: Runtime, E> Shared<R, E> {
         state
             .ledger
             .get_or_insert_with(|| Box::new(Ledger::new(keep)))
+    }
+}
+
+/// An entry may come by a [`NurseryHandle`](crate::NurseryHandle) while the verdict is given, and is
+/// kept then. It is dropped here, where a panic of its destructor must reach nobody.
+impl<R: Runtime, E> Drop for State<R, E> {
+    fn drop(&mut self) {
+        if let Some(mut ledger) = self.ledger.take() {
+            ledger.take_failures().into_iter().for_each(discard);
+        }
     }
 }
 

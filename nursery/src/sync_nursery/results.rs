@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use fourway_core::implement::{self, discard};
+use fourway_core::implement::{self, discard, fork::Process};
 
 use crate::{ChildError, error::Failure, result_queue::ResultQueue};
 
@@ -57,7 +57,7 @@ impl<'scope, 'env, T: Send + 'scope, E: Send + 'static> SyncResults<'scope, 'env
     pub(super) fn new(nursery: SyncNursery<'scope, 'env, E>) -> Self {
         Self {
             nursery,
-            queue: Arc::new(ResultQueue::new()),
+            queue: Arc::new(ResultQueue::new(Process::this())),
         }
     }
 
