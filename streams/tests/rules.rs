@@ -898,5 +898,10 @@ fn items_are_at_the_line_that_made_or_spawned_them() {
         let items = rt.stream_with(async |mut to| to.send(1).await);
         let (made, items) = (line!(), items.spawn());
         assert_eq!(line(items), made);
+        let items = rt.stream_blocking(|| 0..3);
+        let (made, task) = (line!(), items.collect().spawn());
+        let error = fourway_adapt::run(task).expect_err("it is shut down");
+        let location = error.location().expect("it has a line");
+        assert_eq!((location.file(), location.line()), (file!(), made));
     });
 }

@@ -78,8 +78,13 @@ where
     type Fallible = Offloaded<R, F, T>;
 
     fn fallible(self) -> Offloaded<R, F, T> {
+        self.fallible_with(Metadata::caller())
+    }
+
+    #[doc(hidden)]
+    fn fallible_with(self, metadata: Metadata) -> Offloaded<R, F, T> {
         Offloaded {
-            state: State::New(self, Metadata::caller()),
+            state: State::New(self, metadata),
         }
     }
 

@@ -2,7 +2,8 @@ use std::{
     fmt,
     future::{Future, IntoFuture},
     pin::Pin,
-    task::{Context, Poll, ready},
+    sync::{Arc, PoisonError},
+    task::{Context, Poll, Wake, Waker, ready},
 };
 
 use pin_project_lite::pin_project;
@@ -11,7 +12,12 @@ use super::{
     Call, CallError, CallFuture, CallTask,
     parts::{Parts, Waited},
 };
-use crate::{BlockOnError, CancellationToken, Spawner, task::Metadata};
+use crate::{
+    BlockOnError, CancellationToken, Spawner,
+    cancel::LeftWaker,
+    sync::{Mutex, MutexGuard},
+    task::Metadata,
+};
 
 /// A call and a value that is dropped with the interest in its output. Made by
 /// [`guard_call`](crate::implement::guard_call).
@@ -53,7 +59,7 @@ where
     }
 
     fn try_wait_until(self, token: &CancellationToken) -> Waited<C::Output> {
-        let _guard = self.guard;
+        let _watch = Watching(Watch::begin(self.guard, token));
         self.call.try_wait_until(token)
     }
 }
@@ -73,6 +79,14 @@ where
         }
     }
 
+    #[doc(hidden)]
+    fn fallible_with(self, metadata: Metadata) -> GuardedFuture<C::Fallible, G> {
+        GuardedFuture {
+            future: Some(self.call.fallible_with(metadata)),
+            guard: Some(self.guard),
+        }
+    }
+
     fn try_wait(self) -> Result<C::Output, BlockOnError> {
         let _guard = self.guard;
         self.call.try_wait()
@@ -82,7 +96,8 @@ where
     // that kept the guard could not drop it in `abort`, which has no more than a reference.
     fn spawn_with(self, metadata: Metadata) -> Self::Task {
         let runtime = self.runtime();
-        CallTask::new(runtime.spawn_with(metadata, self.fallible()))
+        let future = self.fallible_with(metadata.clone());
+        CallTask::new(runtime.spawn_with(metadata, future))
     }
 
     fn map<U, H>(self, h: H) -> impl Call<Output = U>
@@ -91,6 +106,86 @@ where
         U: Send + 'static,
     {
         Guarded::new(self.call.map(h), self.guard)
+    }
+}
+
+/// Drops a guard when a token is cancelled: the thread that waits may be in a blocking body, which
+/// ends only after that.
+struct Watch<G> {
+    token: CancellationToken,
+    armed: Mutex<Armed<G>>,
+}
+
+struct Armed<G> {
+    // `None`: dropped, or about to be.
+    guard: Option<G>,
+    left: Option<LeftWaker>,
+}
+
+impl<G: Send + 'static> Watch<G> {
+    fn begin(guard: G, token: &CancellationToken) -> Arc<Self> {
+        let watch = Arc::new(Self {
+            token: token.clone(),
+            armed: Mutex::new(Armed {
+                guard: Some(guard),
+                left: None,
+            }),
+        });
+        watch.look();
+        watch
+    }
+
+    /// Leaves a waker with the token, or drops the guard if that is cancelled.
+    fn look(self: &Arc<Self>) {
+        let mut armed = self.lock();
+        if armed.guard.is_none() {
+            return;
+        }
+        // Under the lock, so that `end` takes back what is left here. No node's lock is held where
+        // wakers are called.
+        let before = armed.left.take();
+        armed.left = LeftWaker::leave(before, &self.token, &Waker::from(self.clone()));
+        let guard = match armed.left {
+            Some(_) => None,
+            None => armed.guard.take(),
+        };
+        drop(armed);
+        // The guard is foreign: it is dropped with no lock held.
+        drop(guard);
+    }
+}
+
+impl<G> Watch<G> {
+    fn end(&self) {
+        let mut armed = self.lock();
+        let (guard, left) = (armed.guard.take(), armed.left.take());
+        drop(armed);
+        if let Some(left) = left {
+            left.take_back(&self.token);
+        }
+        drop(guard);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Armed<G>> {
+        // No foreign code runs under the lock, so that nothing can poison it.
+        self.armed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<G: Send + 'static> Wake for Watch<G> {
+    fn wake(self: Arc<Self>) {
+        // A deadline that was set took the waker out: it is left again.
+        self.look();
+    }
+}
+
+/// Ends the watch with the call, also by a panic. A waker that stayed with the token would keep the
+/// token, which keeps the waker.
+struct Watching<G>(Arc<Watch<G>>);
+
+impl<G> Drop for Watching<G> {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 

@@ -403,6 +403,13 @@ pub trait Call:
     #[track_caller]
     fn fallible(self) -> Self::Fallible;
 
+    /// As [`fallible`](Self::fallible), for a task that has this metadata: a blocking body gets it
+    /// too, in place of the line that calls `fallible`. An async body is part of the task.
+    #[doc(hidden)]
+    fn fallible_with(self, _metadata: Metadata) -> Self::Fallible {
+        self.fallible()
+    }
+
     /// Starts the work in the background, and returns its handle.
     ///
     /// An async body becomes a task, a blocking one goes to the offload pool. Once the

@@ -12,7 +12,7 @@ use super::{
     Call, CallError, CallFuture, CallTask,
     parts::{Parts, Waited},
 };
-use crate::{BlockOnError, CancellationToken, Spawner, task::Metadata};
+use crate::{BlockOnError, CancellationToken, Cancelled, Spawner, task::Metadata};
 
 /// Two calls in a row. Made by [`Call::then`] and its kin.
 ///
@@ -83,6 +83,10 @@ where
             Ok(output) => output,
             Err(cancelled) => return Ok(Err(cancelled)),
         };
+        // A blocking body ends by itself, maybe after the cancellation. Nothing begins then.
+        if let Some(reason) = token.reason() {
+            return Ok(Err(Cancelled::new(reason)));
+        }
         match (self.then)(first) {
             Next::Call(second) => second.try_wait_until(token),
             Next::Done(output) => Ok(Ok(output)),

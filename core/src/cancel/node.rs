@@ -99,9 +99,13 @@ impl Node {
         let mut inner = self.lock();
         // Under the lock under which a late deadline is set: who has set one finds it in each child
         // that is made after that.
-        let deadline = match (self.deadline(), own) {
-            (Some(inherited), Some(own)) if inherited.at <= own.at => Some(inherited.clone()),
-            (inherited, own) => own.or_else(|| inherited.cloned()),
+        let (deadline, _later) = match (self.deadline(), own) {
+            // The clock is foreign: the later deadline is kept to the end of this function, where it
+            // is dropped with no lock held.
+            (Some(inherited), Some(own)) if inherited.at <= own.at => {
+                (Some(inherited.clone()), Some(own))
+            }
+            (inherited, own) => (own.or_else(|| inherited.cloned()), None),
         };
         if let Some(reason) = inner.reason.clone() {
             drop(inner);

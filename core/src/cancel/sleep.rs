@@ -32,9 +32,12 @@ pub(super) fn sleep(token: &CancellationToken, duration: Duration) -> Result<(),
     if let Some(host) = implement::host() {
         return sleep_in(&*host, token, duration);
     }
+    // One clock for the whole sleep: a deadline that is set meanwhile may bring another one, by which
+    // the end would be at another time.
+    let clock = token.node.deadline().map(|deadline| deadline.clock.clone());
     let time = || -> Instant {
-        match token.node.deadline() {
-            Some(deadline) => deadline.clock.now(),
+        match &clock {
+            Some(clock) => clock.now(),
             None => now(),
         }
     };
@@ -55,11 +58,13 @@ pub(super) fn sleep(token: &CancellationToken, duration: Duration) -> Result<(),
     loop {
         // With no lock held: the clock is the runtime's, and checking an expired token wakes all
         // its waiters, this thread among them.
-        let now = time();
-        if token.deadline().is_some_and(|deadline| deadline <= now) {
+        let deadline = token.node.deadline();
+        let until_deadline = deadline.map(|it| it.at.saturating_duration_since(it.clock.now()));
+        if until_deadline.is_some_and(|left| left.is_zero()) {
             token.check()?;
         }
-        if end.is_some_and(|end| end <= now) {
+        let until_end = end.map(|end| end.saturating_duration_since(time()));
+        if until_end.is_some_and(|left| left.is_zero()) {
             return Ok(());
         }
         if lent.is_none() {
@@ -78,11 +83,9 @@ pub(super) fn sleep(token: &CancellationToken, duration: Duration) -> Result<(),
             }
             continue;
         }
-        match [end, token.deadline()].into_iter().flatten().min() {
-            Some(next) => {
-                let left = next.saturating_duration_since(now);
-                drop(alarm.condition.wait_timeout(rung, left));
-            }
+        // A deadline that was set since then has rung the alarm.
+        match [until_end, until_deadline].into_iter().flatten().min() {
+            Some(left) => drop(alarm.condition.wait_timeout(rung, left)),
             None => drop(alarm.condition.wait(rung)),
         }
     }

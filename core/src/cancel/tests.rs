@@ -262,3 +262,33 @@ fn a_deadline_may_come_late_but_not_later_than_an_earlier_one() {
     expire_after(&root, &Clock, 3 * minute);
     assert_eq!(root.deadline(), set);
 }
+
+#[test]
+fn a_later_deadline_that_is_not_taken_is_dropped_with_no_lock_held() {
+    /// The token gives children to whoever drops the clock.
+    #[derive(Clone)]
+    struct Clock(CancellationToken);
+
+    impl Drop for Clock {
+        fn drop(&mut self) {
+            drop(self.0.child());
+        }
+    }
+
+    impl crate::Timer for Clock {
+        type Sleep = crate::time::BoxSleep;
+
+        fn sleep(&self, _: Duration) -> Self::Sleep {
+            unreachable!("nobody waits for it")
+        }
+    }
+
+    let token = CancellationToken::new();
+    let minute = Duration::from_secs(60);
+    // In a token of its own: a clock that keeps the token it belongs to is never dropped.
+    let early = Clock(CancellationToken::new());
+    expire_after(&token, &early, minute);
+    let known = token.deadline();
+    let child = token.child_with_timeout(&Clock(token.clone()), 2 * minute);
+    assert_eq!(child.deadline(), known);
+}
