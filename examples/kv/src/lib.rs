@@ -81,9 +81,10 @@ impl<R: Runtime> Store<R> {
     pub fn keys(&self, prefix: &str) -> BoxCall<Result<Vec<String>>> {
         let prefix = prefix.to_owned();
         self.blocking(move |db| {
-            // As bytes: for SQLite's functions a text ends at its first zero.
-            let sql =
-                "SELECT key FROM pairs WHERE substr(CAST(key AS BLOB), 1, ?2) = ?1 ORDER BY key";
+            // As bytes: for SQLite's functions a text ends at its first zero. A part of no bytes is
+            // null, which equals nothing.
+            let sql = "SELECT key FROM pairs \
+                       WHERE ?2 = 0 OR substr(CAST(key AS BLOB), 1, ?2) = ?1 ORDER BY key";
             let mut statement = db.prepare_cached(sql)?;
             let keys =
                 statement.query_map(params![prefix.as_bytes(), prefix.len()], |row| row.get(0))?;

@@ -303,8 +303,11 @@ impl Parser {
             false => &['`'],
         };
         closes.iter().any(|close| {
-            let closed = self.check(&format!("{code}{line}{close}"));
-            !closed.is_err_and(|error| ends_a_text(&error))
+            match self.check(&format!("{code}{line}{close}")) {
+                Ok(_) => true,
+                // A limit, of time or memory, says nothing about the text.
+                Err(error) => error.name == "SyntaxError" && !ends_a_text(&error),
+            }
         })
     }
 
@@ -608,6 +611,18 @@ mod tests {
             }
             assert_eq!(parser.completeness(code), Completeness::Invalid);
         }
+    }
+
+    /// A function that needs more of the engine's stack than there is, before a text without an end.
+    #[test]
+    fn a_text_does_not_go_on_if_closed_it_exceeds_a_limit() {
+        let parser = Parser::default();
+        let arguments = "1,".repeat(40_000);
+        let code = format!("f({arguments} g({arguments} 1)); `a");
+        let closed = parser.check(&format!("{code}`")).unwrap_err();
+        assert_ne!(closed.name, "SyntaxError");
+        assert_eq!(parser.completeness(&code), Completeness::Invalid);
+        assert_eq!(parser.completeness("f(1); `a"), Completeness::Incomplete);
     }
 
     /// The parser takes quadratic time for this code.

@@ -32,12 +32,13 @@ fn sync_async_and_parallel_callers_get_the_same() {
         assert!(store.delete("b").wait().unwrap());
         assert!(!store.delete("b").wait().unwrap());
         assert_eq!(store.keys("b").wait().unwrap(), [""; 0]);
-        let odd = ["z", "z\0", "z\0a", "zé", "zéa", "z%", "z_"];
+        let odd = ["", "z", "z\0", "z\0a", "zé", "zéa", "z%", "z_"];
         for key in odd {
             store.put(key, "odd").wait().unwrap();
         }
-        for prefix in ["z\0", "z\0a", "z\0b", "zé", "z%", "z", "z\0a\0"] {
-            let mut expected: Vec<_> = odd.iter().filter(|key| key.starts_with(prefix)).collect();
+        for prefix in ["", "z\0", "z\0a", "z\0b", "zé", "z%", "z", "z\0a\0"] {
+            let all = odd.iter().chain(&["a", "c"]);
+            let mut expected: Vec<_> = all.filter(|key| key.starts_with(prefix)).collect();
             expected.sort();
             assert!(
                 store.keys(prefix).wait().unwrap().iter().eq(expected),

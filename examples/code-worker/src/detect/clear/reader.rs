@@ -63,6 +63,8 @@ enum Round {
     Plain,
     /// The head of `if`, `for` and the like.
     Head,
+    /// An expression behind `else` or `do`, or what `catch` has caught.
+    AfterBlock,
     Parameters,
 }
 
@@ -265,7 +267,9 @@ impl<'a> Reader<'a> {
         self.function = false;
         let (length, before) = match (first, second) {
             (b'=', b'>') => {
-                if self.closed_either && self.before == Before::Close(Round::Plain) {
+                let is_closed =
+                    matches!(self.before, Before::Close(Round::Plain | Round::AfterBlock));
+                if self.closed_either && is_closed {
                     return None;
                 }
                 self.arrows += 1;
@@ -325,7 +329,8 @@ impl<'a> Reader<'a> {
         let is_statement = self.is_among_statements();
         let bracket = match (first, self.before) {
             (b'(', _) if self.function => Bracket::Round(Round::Parameters),
-            (b'(', Before::Head | Before::For | Before::Block) => Bracket::Round(Round::Head),
+            (b'(', Before::Head | Before::For) => Bracket::Round(Round::Head),
+            (b'(', Before::Block) => Bracket::Round(Round::AfterBlock),
             (b'(', _) => Bracket::Round(Round::Plain),
             (b'[', _) => Bracket::Square,
             (_, Before::Arrow) => {
@@ -335,7 +340,7 @@ impl<'a> Reader<'a> {
                 Bracket::Function
             }
             (_, Before::Close(Round::Parameters)) => Bracket::Function,
-            (_, Before::Close(Round::Head) | Before::Block) => Bracket::Block,
+            (_, Before::Close(Round::Head | Round::AfterBlock) | Before::Block) => Bracket::Block,
             (_, Before::Close(Round::Plain)) if outer == Some(Bracket::Object) && !in_value => {
                 Bracket::Function
             }
@@ -419,7 +424,9 @@ impl<'a> Reader<'a> {
             && !level.declared
             && matches!(
                 level.bracket,
-                Bracket::Round(Round::Plain) | Bracket::Square | Bracket::Object
+                Bracket::Round(Round::Plain | Round::AfterBlock)
+                    | Bracket::Square
+                    | Bracket::Object
             );
         if may_be_assigned && level.twice {
             return None;
@@ -513,7 +520,8 @@ impl<'a> Reader<'a> {
             b'0'..=b'9' | b'"' | b'\'' | b'{' => true,
             _ => false,
         };
-        may_begin && self.is_behind_operand() && self.is_among_statements()
+        // (Behind the name of a class, or what it extends, the class goes on in the next line.)
+        may_begin && self.classes == 0 && self.is_behind_operand() && self.is_among_statements()
     }
 
     fn is_behind_operand(&self) -> bool {
@@ -534,9 +542,9 @@ impl<'a> Reader<'a> {
             b'+' | b'-' => is_behind_operand && second != first,
             b'?' => is_behind_operand && second != b'.',
             b'/' | b'%' | b'&' | b'|' | b'^' | b'<' | b'>' | b'=' => is_behind_operand,
-            // A statement of its own.
+            // A statement of its own, and not the `extends` of a class.
             b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'$' | b'0'..=b'9' | b'"' | b'\'' => {
-                is_behind_operand && self.line_ended
+                is_behind_operand && self.line_ended && self.classes == 0
             }
             _ => false,
         }
