@@ -63,6 +63,8 @@ pub(super) fn operations() -> Vec<Operation> {
             Ok(children())
         })
         .metrics(KEPT)
+        .promise(Promise::under("fourway", 400.0).of("queued"))
+        .promise(Promise::under("fourway", 200.0).of("finished"))
         .at_most_rounds(3)
         .without_warm_up()
         .note(

@@ -1,7 +1,12 @@
 //! `job-service`: jobs over HTTP, with a dashboard; or the same jobs from the command line.
 
 use std::{
-    error::Error, io, net::SocketAddr, path::PathBuf, process::ExitCode, str::FromStr,
+    error::Error,
+    io::{self, IsTerminal},
+    net::SocketAddr,
+    path::PathBuf,
+    process::ExitCode,
+    str::FromStr,
     time::Duration,
 };
 
@@ -178,6 +183,7 @@ fn log() {
     let filter = EnvFilter::try_from_default_env();
     tracing_subscriber::fmt()
         .with_env_filter(filter.unwrap_or_else(|_| EnvFilter::new("info")))
+        .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr)
         .init();
 }
