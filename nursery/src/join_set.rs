@@ -71,7 +71,7 @@ pub struct JoinSet<T: Send + 'static, R: Runtime = AnyRuntime> {
     /// Tasks whose handles have the verdict: why a task was destroyed unfinished, and whether a
     /// closure, whose output is here, was cancelled while it ran.
     // Never locked: the set is `Sync` whether or not `T` is.
-    unsettled: Vec<(Id, Option<Mutex<T>>)>,
+    unsettled: Vec<(Id, Option<std::sync::Mutex<T>>)>,
     queue: Arc<Queue<T>>,
 }
 
@@ -575,7 +575,9 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
     fn settle(&mut self, id: Id, end: End<T>) -> Option<Ended<T>> {
         match end {
             End::Settled(result) => return Some(self.forget(id, result)),
-            End::Ran(output) => self.unsettled.push((id, Some(Mutex::new(output)))),
+            End::Ran(output) => self
+                .unsettled
+                .push((id, Some(std::sync::Mutex::new(output)))),
             End::Destroyed => self.unsettled.push((id, None)),
         }
         None
@@ -625,7 +627,8 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
     }
 }
 
-fn into_inner<T>(output: Mutex<T>) -> T {
+/// The mutex is never locked, and in models the standard library's as well.
+fn into_inner<T>(output: std::sync::Mutex<T>) -> T {
     output.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
