@@ -11,11 +11,11 @@ use crate::{
     arguments::first_borrow,
     attributes::{cfgs, lint_levels, one_each},
     errors::{Errors, at, of_parsing},
-    item::{ImplItem, ImplItemFn, Item, ItemImpl, ItemTrait, TraitItem},
+    item::{ImplItem, ImplItemFn, Item, ItemImpl, ItemTrait, Signature, TraitItem},
     mirror, mirror_methods,
     options::{Home, Marks, Options, Side, is_named},
     recursion,
-    signature::{Kind, Method, body_of, gives_many, kind, tokens},
+    signature::{Kind, Method, body_of, gives_many, kind, parameter, tokens},
     unconstrained, words,
 };
 
@@ -90,14 +90,16 @@ fn implementation(mut block: ItemImpl, options: &Options, errors: &mut Errors) -
         Some(_) => unconstrained::take(&block.generics, &block.self_ty),
         None => (block.generics.clone(), Generics::default()),
     };
+    let of_trait = of_methods.params.iter().filter_map(parameter);
+    let of_trait = quote!(#(#of_trait,)*);
     let in_place = |name: &Ident| {
-        blocking
-            .contains(name)
-            .then(|| body_of(name, of.as_ref()))
-            .map(|mut body| {
-                body.set_span(name.span());
-                body
-            })
+        let (_, is_plain) = blocking.iter().find(|(known, _)| known == name)?;
+        let mut body = body_of(name, of.as_ref());
+        body.set_span(name.span());
+        Some(words::Body {
+            name: body,
+            is_plain: *is_plain,
+        })
     };
     let (mut beside, mut mirrored, mut found_any) = (Vec::new(), Vec::new(), false);
     let mut items = Vec::new();
@@ -141,7 +143,7 @@ fn implementation(mut block: ItemImpl, options: &Options, errors: &mut Errors) -
                 method.of_trait.clone_from(&of_methods);
                 let name = body_of(&method.name, of.as_ref());
                 let body = match method.kind {
-                    Kind::Blocking => words::call_in_place(body, &in_place),
+                    Kind::Blocking => words::call_in_place(body, &in_place, &of_trait),
                     Kind::Async => body,
                 };
                 items.push(method.public(options, &block.generics, &name));
@@ -277,7 +279,9 @@ fn unmarked(mut function: ImplItemFn) -> TokenStream {
 
 /// The methods that have a body to call in place. Not those that are written several times, each under
 /// a `#[cfg(..)]`, and are not always blocking: what is compiled may have no such body.
-fn blocking_methods(block: &ItemImpl) -> Vec<Ident> {
+///
+/// With each: has it no parameters of its own?
+fn blocking_methods(block: &ItemImpl) -> Vec<(Ident, bool)> {
     let methods = block.items.iter().filter_map(|item| match item {
         ImplItem::Fn(function) => Some(function),
         _ => None,
@@ -292,8 +296,13 @@ fn blocking_methods(block: &ItemImpl) -> Vec<Ident> {
     };
     let (blocking, others): (Vec<_>, Vec<_>) = methods.partition(is_blocking);
     let is_always = |name: &Ident| others.iter().all(|other| other.sig.ident != *name);
-    let names = blocking.into_iter().map(|function| &function.sig.ident);
-    names.filter(|name| is_always(name)).cloned().collect()
+    let known = blocking.into_iter().filter(|it| is_always(&it.sig.ident));
+    let is_plain = |it: &Signature| {
+        it.generics.params.is_empty() && !words::has_word(it.inputs.to_token_stream(), "impl")
+    };
+    known
+        .map(|it| (it.sig.ident.clone(), is_plain(&it.sig)))
+        .collect()
 }
 
 /// A trait may have lifetimes, but not the type.

@@ -388,7 +388,7 @@ fn located(path: &Path, at: Span) -> Path {
     path
 }
 
-fn parameter(parameter: &GenericParam) -> Option<&Ident> {
+pub(crate) fn parameter(parameter: &GenericParam) -> Option<&Ident> {
     match parameter {
         GenericParam::Type(ty) => Some(&ty.ident),
         GenericParam::Const(constant) => Some(&constant.ident),

@@ -4,20 +4,33 @@ use proc_macro2::{Delimiter, Group, Ident, Spacing, TokenStream, TokenTree};
 use quote::{quote, quote_spanned};
 use syn::Path;
 
+/// The body of a blocking method.
+pub(crate) struct Body {
+    pub(crate) name: Ident,
+    /// Has the method no parameters of its own?
+    pub(crate) is_plain: bool,
+}
+
 /// In a blocking body, calls of other blocking methods, `self.name(..)`, become calls of their
-/// bodies, whose names `body` gives. Not if the `Call` itself is wanted.
+/// bodies, which `body` gives. Not if the `Call` itself is wanted. A body has the parameters of
+/// the trait before its own: `first` has their names, each with a comma, for the turbofish.
 pub(crate) fn call_in_place(
     tokens: TokenStream,
-    body: &dyn Fn(&Ident) -> Option<Ident>,
+    body: &dyn Fn(&Ident) -> Option<Body>,
+    first: &TokenStream,
 ) -> TokenStream {
     let mut tokens: Vec<TokenTree> = tokens.into_iter().collect();
     let mut others = Others::default();
-    for at in 0..tokens.len() {
+    // It grows by what is put into a turbofish.
+    let mut next = 0;
+    while next < tokens.len() {
+        let at = next;
+        next += 1;
         if others.are_of(&tokens[at]) {
             continue;
         }
         if let TokenTree::Group(group) = &tokens[at] {
-            let inside = call_in_place(group.stream(), body);
+            let inside = call_in_place(group.stream(), body, first);
             tokens[at] = regrouped(group, inside);
         }
         let [this, dot, name, ..] = &tokens[at..] else {
@@ -32,7 +45,13 @@ pub(crate) fn call_in_place(
             continue;
         }
         if let Some(body) = body(name) {
-            tokens[at + 2] = body.into();
+            tokens[at + 2] = body.name.into();
+            if is_turbofish(&tokens[at + 3..]) {
+                tokens.splice(at + 6..at + 6, first.clone());
+            } else if body.is_plain && !first.is_empty() {
+                // Not all could be inferred.
+                tokens.splice(at + 3..at + 3, quote!(::<#first>));
+            }
         }
     }
     tokens.into_iter().collect()
@@ -92,10 +111,13 @@ fn after_arguments(rest: &[TokenTree]) -> Option<&[TokenTree]> {
     }
 }
 
+fn is_turbofish(rest: &[TokenTree]) -> bool {
+    matches!(rest, [one, two, open, ..]
+        if is_punct(one, ':') && is_punct(two, ':') && is_punct(open, '<'))
+}
+
 fn past_turbofish(rest: &[TokenTree]) -> &[TokenTree] {
-    let is_turbofish = matches!(rest, [one, two, open, ..]
-        if is_punct(one, ':') && is_punct(two, ':') && is_punct(open, '<'));
-    if !is_turbofish {
+    if !is_turbofish(rest) {
         return rest;
     }
     let mut depth = 0;

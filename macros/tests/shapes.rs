@@ -637,6 +637,12 @@ mod parameters_of_a_trait {
         async fn with<U: Display + Send + 'static>(&self, value: T, other: U) -> String
         where
             Self: Sized;
+        #[blocking]
+        fn beside<U: Display + Send + 'static>(&self, value: T, other: U) -> String
+        where
+            Self: Sized;
+        #[blocking]
+        fn numbered(&self, value: T) -> String;
     }
 
     trait Shown<T> {
@@ -681,6 +687,17 @@ mod parameters_of_a_trait {
         async fn with<U: Display + Send + 'static>(&self, value: T, other: U) -> String {
             Convert::<T, TIMES>::one(self, value).await + &other.to_string()
         }
+
+        #[blocking]
+        fn beside<U: Display + Send + 'static>(&self, value: T, other: U) -> String {
+            self.one(value) + &other.to_string()
+        }
+
+        #[blocking]
+        fn numbered(&self, value: T) -> String {
+            // The turbofish is that of the method as it is written.
+            self.beside::<u8>(value, 7)
+        }
     }
 
     #[test]
@@ -698,5 +715,6 @@ mod parameters_of_a_trait {
             ["1", "2", "9"]
         );
         columns!(rt, Convert::<_, 1>::with(&shower, 1.5, "and"), "1.5and");
+        columns!(rt, Convert::<char, 2>::numbered(&shower, 'c'), "cc7");
     }
 }
