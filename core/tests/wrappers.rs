@@ -37,9 +37,11 @@ const RUNTIMES: &[&str] = &[
     "Hyper<R>",
     "HyperSleep<S>",
     // Of tests.
+    "Clock",
     "Never",
     "NeverReady",
     "Once",
+    "Passed",
     "Threads",
 ];
 
