@@ -81,8 +81,8 @@ impl Life {
         Ok(())
     }
 
-    /// Calls the wakers here, as a shutdown that is over has told all (NE-4, sockets and the lives of
-    /// runtimes). One that blocks, which no waker may
+    /// Calls the wakers here, as a shutdown that is over has told all
+    /// (NE-4, sockets and the lives of runtimes). One that blocks, which no waker may
     /// ([no blocking in async code](fourway_core::contract#BL-2)), holds up the caller.
     fn end(&self) {
         self.is_over.store(true, Ordering::Relaxed);
