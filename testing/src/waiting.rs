@@ -29,7 +29,7 @@ pub fn run<R: Runtime, F: IntoFuture>(rt: &R, future: F) -> F::Output {
 /// # Panics
 ///
 /// If that takes longer than [`AGES`].
-pub fn eventually(what: &str, so: impl Fn() -> bool) {
+pub fn eventually(what: &str, mut so: impl FnMut() -> bool) {
     let end = Instant::now() + AGES;
     while !so() {
         assert!(Instant::now() < end, "never: {what}");
