@@ -3,6 +3,8 @@
 #[cfg(unix)]
 mod install;
 #[cfg(unix)]
+mod lanes;
+#[cfg(unix)]
 mod test;
 #[cfg(unix)]
 mod up;
@@ -28,7 +30,8 @@ usage: cargo xtask test [--without-servers] [--without-harms] [ARGUMENTS OF carg
          Debian's packages if they are not there and it may (as root); --without-servers
          goes without those that are missing. Some tests need a disk that they fill, which
          has to be mounted, and clocks that are wrong, by libfaketime, which it installs:
-         --without-harms goes without what cannot be had of these
+         --without-harms goes without what cannot be had of these. All tests run
+         two programs at a time, those that are chosen one after the other
   up     starts examples/job-service with its jobs in that engine, in memory if none is
          named; postgres and nats are private servers that end when it has drained and
          ended";
@@ -40,6 +43,8 @@ fn main() -> ExitCode {
     match command.to_str() {
         Some("test") => test::run(args),
         Some("up") => up::run(args),
+        #[cfg(unix)]
+        Some(lanes::RUNNER) => lanes::run_unless_waiting(args.into_iter()),
         Some("help" | "--help" | "-h") => {
             println!("{USAGE}");
             ExitCode::SUCCESS

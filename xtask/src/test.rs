@@ -11,7 +11,10 @@ use fourway_servers::{
     WITHOUT_SERVERS, nats_server, postgres_programs,
 };
 
-use crate::install::{install, install_unless_there};
+use crate::{
+    install::{install, install_unless_there},
+    lanes,
+};
 
 /// All tests, with servers that end with this process: their keepers ensure it, also after
 /// Ctrl-C.
@@ -22,8 +25,7 @@ pub(crate) fn run(mut args: Vec<OsString>) -> ExitCode {
         at.map(|at| args.remove(at)).is_some()
     };
     let (without, without_harms) = (take("--without-servers"), take("--without-harms"));
-    let mut tests = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    tests.args(["test", "--workspace"]).args(args);
+    let mut variables = Vec::new();
 
     if !without_harms {
         // For workers with a wrong clock. Without it the suite fails.
@@ -38,7 +40,7 @@ pub(crate) fn run(mut args: Vec<OsString>) -> ExitCode {
             );
             return ExitCode::FAILURE;
         }
-        tests.env(NOTHING_LEFT_OUT, "1");
+        variables.push((NOTHING_LEFT_OUT, "1".to_owned()));
     }
     let mut missing = Vec::new();
     // Held until the tests have ended.
@@ -72,23 +74,34 @@ pub(crate) fn run(mut args: Vec<OsString>) -> ExitCode {
         eprintln!("NOT RUN, the tests that need a server: {missing}");
     }
     if without {
-        tests.env(WITHOUT_SERVERS, "1");
+        variables.push((WITHOUT_SERVERS, "1".to_owned()));
     }
     if let Some(server) = &postgres {
-        tests.env(POSTGRES_URL, server.url());
+        variables.push((POSTGRES_URL, server.url()));
     }
     if let Some(server) = &nats {
-        tests.env(NATS_URL, server.url());
+        variables.push((NATS_URL, server.url()));
     }
-    match tests.status() {
-        Ok(status) if status.success() => {
+    let tests = || {
+        let mut tests = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        tests.args(["test", "--workspace"]).args(&args);
+        tests.envs(variables.iter().cloned());
+        tests
+    };
+    let passed = match lanes::are_for(&args) {
+        true => lanes::run(tests),
+        // They may choose programs of one lane only.
+        false => tests().status().map(|status| status.success()),
+    };
+    match passed {
+        Ok(true) => {
             eprintln!(
                 "not among these: the examples' pages in a browser (`.ci/browser`); the models, and long runs (`.ci/run --soak`)"
             );
             ExitCode::SUCCESS
         }
         // Its message is above.
-        Ok(_) => ExitCode::FAILURE,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("cargo test: {error}");
             ExitCode::FAILURE
