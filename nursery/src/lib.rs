@@ -91,7 +91,7 @@ pub use shield::{Shield, shield, shield_blocking};
 pub use start::{StartError, Started};
 pub use sync_builder::SyncBuilder;
 pub use sync_nursery::{SyncCollect, SyncHandle, SyncNursery, SyncResults, sync_nursery};
-pub use task_tracker::{JoinHandle, TaskTracker, TaskTrackerToken, TrackedFuture};
+pub use task_tracker::{JoinHandle, LocalJoinHandle, TaskTracker, TaskTrackerToken, TrackedFuture};
 
 #[doc(no_inline)]
 pub use fourway_core::cancel::{self, CancellationToken};

@@ -1,20 +1,24 @@
 //! Waiting for tasks without their results: [`TaskTracker`], with tokio-util's names.
 
+mod handles;
+
 use std::{
     fmt,
     future::Future,
-    marker::PhantomData,
     pin::Pin,
     sync::{Arc, OnceLock},
     task::{Context, Poll},
 };
 
 use fourway_core::{
-    AbortHandle, AnyRuntime, JoinError, Offload, Spawner, Task,
+    AnyRuntime, Offload, Spawner,
     cancel::{CancellationToken, WaitForCancellation},
     implement::fork::Process,
+    local::{self, Local, LocalSpawner},
 };
 use pin_project_lite::pin_project;
+
+pub use handles::{JoinHandle, LocalJoinHandle};
 
 use crate::{
     in_process::WaitInProcess,
@@ -29,6 +33,17 @@ use crate::{
 ///
 /// It keeps nothing of tasks that have ended, not even their results. It suits a server that starts
 /// a task for each connection, and waits for them when it shuts down. A clone is the same tracker.
+///
+/// Moving from tokio-util's tracker changes the imports, and the code that uses these:
+///
+/// * Errors are fourway's: [`JoinError`](fourway_core::JoinError). The handles that its methods give are [`JoinHandle`]s: of
+///   the same name, but those of tasks and those of closures are of different types.
+/// * [`spawn_on`](Self::spawn_on) and [`spawn_blocking_on`](Self::spawn_blocking_on) take a runtime
+///   in place of a Tokio `Handle`, [`spawn_local_on`](Self::spawn_local_on) a [`Local`] in place of a
+///   `LocalSet`.
+/// * A closure that was aborted while it ran gives "cancelled", as everywhere in fourway ([cancelled
+///   closures](fourway_core::contract#OF-3)); Tokio gives its output.
+/// * The future of [`wait`](Self::wait) borrows nothing and has no name.
 ///
 /// A task with a name is started on the runtime, and counted:
 /// `rt.spawn_named("accept", tracker.track_future(future))`.
@@ -182,6 +197,29 @@ impl TaskTracker {
         JoinHandle::new(runtime.spawn(self.track_future(future)))
     }
 
+    /// Starts `future`, which need not be `Send`, as a task of the calling thread: of the innermost
+    /// [`local::block_on`] or [`local::run`] that the caller is in.
+    ///
+    /// # Panics
+    ///
+    /// If the caller is in neither.
+    #[track_caller]
+    pub fn spawn_local<F>(&self, future: F) -> LocalJoinHandle<F::Output>
+    where
+        F: Future<Output: 'static> + 'static,
+    {
+        LocalJoinHandle::new(local::spawn(self.track_future(future)))
+    }
+
+    /// Starts `future`, which need not be `Send`, as a task of `local` and its thread.
+    #[track_caller]
+    pub fn spawn_local_on<F>(&self, future: F, local: &Local) -> LocalJoinHandle<F::Output>
+    where
+        F: Future<Output: 'static> + 'static,
+    {
+        LocalJoinHandle::new(local.spawn_local(self.track_future(future)))
+    }
+
     /// Hands a closure that may block to the pool of the runtime that the caller is in.
     ///
     /// # Panics
@@ -303,72 +341,6 @@ impl fmt::Debug for TaskTracker {
         f.debug_struct("TaskTracker")
             .field("len", &self.len())
             .field("closed", &self.is_closed())
-            .finish_non_exhaustive()
-    }
-}
-
-/// The handle of a task that a [`TaskTracker`] has started, which lets the task run on when it is
-/// dropped, as Tokio's does. Awaiting it gives the task's output.
-///
-/// # Cancel safety
-///
-/// Dropping it has no effect on the task.
-pub struct JoinHandle<T, K: Task<T>> {
-    // `None` once it is dropped.
-    task: Option<K>,
-    output: PhantomData<fn() -> T>,
-}
-
-impl<T, K: Task<T>> JoinHandle<T, K> {
-    fn new(task: K) -> Self {
-        Self {
-            task: Some(task),
-            output: PhantomData,
-        }
-    }
-
-    fn task(&self) -> &K {
-        self.task.as_ref().expect("taken by `drop` alone")
-    }
-
-    /// Asks for the task's cancellation.
-    pub fn abort(&self) {
-        self.task().abort();
-    }
-
-    /// A handle that can cancel the task from elsewhere.
-    pub fn abort_handle(&self) -> AbortHandle {
-        self.task().abort_handle()
-    }
-
-    /// Has the task ended?
-    #[must_use]
-    pub fn is_finished(&self) -> bool {
-        self.task().is_finished()
-    }
-}
-
-impl<T, K: Task<T>> Future for JoinHandle<T, K> {
-    type Output = Result<T, JoinError>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let task = self.task.as_mut().expect("taken by `drop` alone");
-        Pin::new(task).poll(cx)
-    }
-}
-
-impl<T, K: Task<T>> Drop for JoinHandle<T, K> {
-    fn drop(&mut self) {
-        if let Some(task) = self.task.take() {
-            task.detach();
-        }
-    }
-}
-
-impl<T, K: Task<T>> fmt::Debug for JoinHandle<T, K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JoinHandle")
-            .field("finished", &self.is_finished())
             .finish_non_exhaustive()
     }
 }

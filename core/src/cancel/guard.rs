@@ -13,6 +13,12 @@ impl DropGuard {
         Self { token, armed: true }
     }
 
+    /// The token that it guards.
+    #[must_use]
+    pub fn token(&self) -> &CancellationToken {
+        &self.token
+    }
+
     /// Gives the token back, uncancelled.
     #[must_use]
     pub fn disarm(mut self) -> CancellationToken {
@@ -40,6 +46,12 @@ pub struct DropGuardRef<'a> {
 impl<'a> DropGuardRef<'a> {
     pub(super) fn new(token: &'a CancellationToken) -> Self {
         Self { token, armed: true }
+    }
+
+    /// The token that it guards.
+    #[must_use]
+    pub fn token(&self) -> &CancellationToken {
+        self.token
     }
 
     /// Gives the token back, uncancelled.

@@ -51,12 +51,16 @@
 //! * [`cancelled`](CancellationToken::cancelled) gives the [`Cancelled`] with the reason, where
 //!   tokio-util gives `()`, and its future owns its token, so that
 //!   [`cancelled_owned`](CancellationToken::cancelled_owned) has the same type.
-//! * [`run_until_cancelled`](CancellationToken::run_until_cancelled) gives a `Result`, where
-//!   tokio-util gives an `Option`; a future that is ready wins, and the future it returns owns its
-//!   token. There is no `run_until_cancelled_owned`: it would be the same.
+//! * [`run_until_cancelled`](CancellationToken::run_until_cancelled) gives a `Result` with the
+//!   reason, where tokio-util gives an `Option`: `.ok()` makes the one into the other. A future that
+//!   is ready wins, and the future it returns owns its token, so that
+//!   [`run_until_cancelled_owned`](CancellationToken::run_until_cancelled_owned) has the same type.
 //! * The child that [`child_token`](CancellationToken::child_token) makes is called
 //!   [`child`](CancellationToken::child) here.
 //! * A guard that is dropped cancels with [`Reason::Dropped`].
+//!
+//! Its extension trait for futures is left out: what `future.with_cancellation_token(&token)` does is
+//! `token.run_until_cancelled(future)`.
 //!
 //! [CX-3]: crate::contract#CX-3
 

@@ -1,6 +1,8 @@
 use std::{
     fmt,
     future::Future,
+    hash::{Hash, Hasher},
+    panic::{RefUnwindSafe, UnwindSafe},
     sync::{
         Arc,
         atomic::{Ordering, fence},
@@ -216,6 +218,16 @@ impl CancellationToken {
         RunUntilCancelled::new(future, self.cancelled())
     }
 
+    /// [`run_until_cancelled`](Self::run_until_cancelled), which needs no borrow of the token either.
+    /// tokio-util has two kinds of futures for the two.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`run_until_cancelled`](Self::run_until_cancelled).
+    pub fn run_until_cancelled_owned<F: Future>(self, future: F) -> RunUntilCancelled<F> {
+        RunUntilCancelled::new(future, self.cancelled_owned())
+    }
+
     /// Blocks the calling thread for `duration`, unless the work is cancelled: then it ends
     /// at once and says so. For sync code; async code has
     /// `token.run_until_cancelled(timer.sleep(duration))`.
@@ -315,6 +327,26 @@ impl Default for CancellationToken {
         Self::new()
     }
 }
+
+/// Clones of one token are equal, and no others ([`is_same`](CancellationToken::is_same)).
+impl PartialEq for CancellationToken {
+    fn eq(&self, other: &Self) -> bool {
+        self.is_same(other)
+    }
+}
+
+impl Eq for CancellationToken {}
+
+impl Hash for CancellationToken {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.node).hash(state);
+    }
+}
+
+// A token is changed under its locks, and no foreign code runs under them: a panic elsewhere leaves
+// it whole. Said here because it keeps the clock of a deadline as a trait object.
+impl UnwindSafe for CancellationToken {}
+impl RefUnwindSafe for CancellationToken {}
 
 impl fmt::Debug for CancellationToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

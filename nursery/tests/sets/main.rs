@@ -1,5 +1,7 @@
 //! `JoinSet`, `TaskTracker`, and values that must be closed.
 
+mod from_tokio;
+
 use std::{
     future::{IntoFuture, pending},
     panic::{AssertUnwindSafe, catch_unwind},
@@ -158,45 +160,6 @@ fn trying_to_join_takes_nothing_from_the_one_who_waits() {
         });
         assert!(set.try_join_next().unwrap().is_ok());
     });
-}
-
-/// Code that is written for Tokio's set, for this one with another import.
-macro_rules! written_for_tokio {
-    ($name:ident, $import:path) => {
-        async fn $name() -> Vec<u32> {
-            use $import;
-            let mut set: JoinSet<u32> = (0..3).map(|i| async move { i }).collect();
-            set.spawn(async { 10 });
-            set.spawn_blocking(|| 20);
-            let mut outputs = vec![set.join_next().await.unwrap().unwrap()];
-            while let Some(result) = set.join_next_with_id().await {
-                outputs.push(result.unwrap().1);
-            }
-            assert!(set.is_empty() && set.try_join_next().is_none());
-            set.spawn(async { std::future::pending().await });
-            set.abort_all();
-            assert!(set.join_next().await.unwrap().unwrap_err().is_cancelled());
-            set.spawn(async { 30 });
-            set.detach_all();
-            set.spawn(async { 40 });
-            set.shutdown().await;
-            set.spawn(async { 50 });
-            outputs.extend(set.join_all().await);
-            outputs.sort_unstable();
-            outputs
-        }
-    };
-}
-written_for_tokio!(with_tokios, tokio::task::JoinSet);
-written_for_tokio!(with_ours, fourway_nursery::JoinSet);
-
-#[test]
-fn what_is_written_for_tokios_set_needs_another_import() {
-    use fourway_core::BlockOn;
-    let rt = fourway_tokio::Tokio::builder().build().unwrap();
-    let outputs = [0, 1, 2, 10, 20, 50];
-    assert_eq!(rt.block_on(with_tokios()), outputs);
-    assert_eq!(rt.block_on(with_ours()), outputs);
 }
 
 #[test]
