@@ -20,7 +20,12 @@ use crate::{
 ///
 /// It does not keep the nursery open. Once the body and all children have ended, the nursery is
 /// closed: work that is spawned then is given back ([children until it is
-/// over](fourway_core::contract#NU-3)). Holding a handle keeps a small block of memory.
+/// over](fourway_core::contract#NU-3)). Holding a handle keeps a small block of memory, and a handle
+/// of the runtime.
+///
+/// It has the methods of [`Nursery`], but [`results`](Nursery::results), which are read by the body
+/// that spawns, and [`shield`](Nursery::shield), which is a [function](crate::shield()) everywhere
+/// else.
 pub struct NurseryHandle<R: Runtime, E> {
     nursery: Nursery<R, E>,
 }
@@ -111,6 +116,24 @@ impl<R: Runtime, E: Send + 'static> NurseryHandle<R, E> {
         }
     }
 
+    /// As [`Nursery::call_handle`], as long as the nursery takes children.
+    ///
+    /// # Errors
+    ///
+    /// Gives `call` back, unused, if the nursery is closed or being cancelled.
+    #[track_caller]
+    pub fn call_handle<C, T>(&self, call: C) -> Result<ChildHandle<T, R, E>, SpawnError<C>>
+    where
+        C: Call + IntoFuture<Output = Result<T, E>>,
+        T: Send + 'static,
+    {
+        let (sink, handle) = handle::pair(&self.nursery.shared);
+        match self.nursery.child(Called(call), sink) {
+            Ok(_) => Ok(handle),
+            Err(refused) => Err(refused.map(|(work, _)| work.0)),
+        }
+    }
+
     /// As [`Nursery::try_spawn`].
     ///
     /// # Errors
@@ -139,6 +162,21 @@ impl<R: Runtime, E: Send + 'static> NurseryHandle<R, E> {
         T: Send + 'static,
     {
         self.nursery.try_offload(closure)
+    }
+
+    /// As [`Nursery::try_call`].
+    ///
+    /// # Errors
+    ///
+    /// Gives `call` back, unused, if no place is free, or the nursery is closed or being
+    /// cancelled.
+    #[track_caller]
+    pub fn try_call<C, T>(&self, call: C) -> Result<(), SpawnError<C>>
+    where
+        C: Call + IntoFuture<Output = Result<T, E>>,
+        T: Send + 'static,
+    {
+        self.nursery.try_call(call)
     }
 
     /// As [`Nursery::start`]: a child may start another one, and wait until it is ready.
@@ -206,6 +244,27 @@ impl<R: Runtime, E: Send + 'static> NurseryHandle<R, E> {
     #[track_caller]
     pub fn set_limit(&self, limit: usize) {
         self.nursery.set_limit(limit);
+    }
+
+    /// As [`Nursery::len`]; zero once the nursery [is closed](Self::is_closed).
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self.is_closed() {
+            true => 0,
+            false => self.nursery.len(),
+        }
+    }
+
+    /// Have the body and all children ended?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// As [`Nursery::runtime`].
+    #[must_use]
+    pub fn runtime(&self) -> &R {
+        self.nursery.runtime()
     }
 
     /// Is the nursery over? Then its children are destroyed, and it takes no more.

@@ -26,7 +26,7 @@ fn slow(begun: &Gate, ended: &Counter) -> impl FnOnce() -> Child + Send + 'stati
     let (begun, ended) = (begun.clone(), ended.clone());
     move || {
         begun.open();
-        assert!(cancel::current().sleep(AGES).is_err());
+        assert!(cancel::sleep(AGES).is_err());
         std::thread::sleep(Duration::from_millis(20));
         ended.add();
         Ok(())
@@ -103,7 +103,7 @@ fn a_panic_of_such_a_body_keeps_its_payload() {
                     let entered = begun.clone();
                     let call = n.runtime().call_blocking(move || -> Child {
                         entered.open();
-                        let _ = cancel::current().sleep(AGES);
+                        let _ = cancel::sleep(AGES);
                         panic_quietly("late")
                     });
                     if chained {
@@ -295,7 +295,7 @@ fn a_panic_in_a_nursery_that_was_dropped_reaches_the_one_around() {
                             n.offload(move || -> Child {
                                 entered.open();
                                 if body_waits {
-                                    let _ = cancel::current().sleep(AGES);
+                                    let _ = cancel::sleep(AGES);
                                 } else {
                                     told.wait();
                                 }

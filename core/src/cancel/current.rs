@@ -1,7 +1,12 @@
 //! The current token, one of the values that travel with the work.
 
+use std::time::Duration;
+
 use super::{CancellationToken, Cancelled};
-use crate::values::{Key, NotMade, Values};
+use crate::{
+    BlockOnError,
+    values::{Key, NotMade, Values},
+};
 
 pub(crate) static CURRENT: Key<CancellationToken> = Key::new("cancellation token");
 
@@ -46,6 +51,53 @@ pub fn check() -> Result<(), Cancelled> {
         None => Ok(()),
         Some(token) => token.check(),
     }
+}
+
+/// Blocks the calling thread for `duration`, unless the work that it is doing is cancelled: then it
+/// ends at once and says so. [`CancellationToken::sleep`] of the current token; without one, nothing
+/// ends it early.
+///
+/// # Errors
+///
+/// [`Cancelled`] if the work was cancelled before the time was over, or before the call.
+///
+/// # Panics
+///
+/// On a thread that runs async code, which must not block, at the caller's line ([no blocking
+/// in async code](crate::contract#BL-2)).
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use fourway_core::cancel::{self, Cancelled, CancellationToken};
+///
+/// /// Asks again until the answer is there.
+/// fn poll(mut answer: impl FnMut() -> Option<u32>) -> Result<u32, Cancelled> {
+///     loop {
+///         if let Some(answer) = answer() {
+///             return Ok(answer);
+///         }
+///         cancel::sleep(Duration::from_millis(50))?;
+///     }
+/// }
+///
+/// let token = CancellationToken::new();
+/// token.cancel();
+/// assert!(token.scope(|| poll(|| None)).is_err());
+/// ```
+#[track_caller]
+pub fn sleep(duration: Duration) -> Result<(), Cancelled> {
+    current().sleep(duration)
+}
+
+/// [`sleep`] with an error in place of the panic.
+///
+/// # Errors
+///
+/// As [`CancellationToken::try_sleep`].
+pub fn try_sleep(duration: Duration) -> Result<Result<(), Cancelled>, BlockOnError> {
+    current().try_sleep(duration)
 }
 
 /// The current token, unless it is plainly not cancelled.

@@ -10,6 +10,9 @@
 //! | a closure or a loop | [`check()?`](CancellationToken::check), [`is_cancelled`](CancellationToken::is_cancelled) |
 //! | a closure that waits | [`sleep(duration)?`](CancellationToken::sleep) |
 //!
+//! For the [current token](#the-current-token), the last two are functions: [`check()?`](check),
+//! [`sleep(duration)?`](sleep()).
+//!
 //! Tokens form a tree: cancelling one cancels its [children](CancellationToken::child), and
 //! theirs, with the same [`Reason`]; never its parent. Children also inherit a deadline.
 //!
@@ -18,7 +21,7 @@
 //! A token travels among the [`Values`](crate::values::Values) of the work ([values travel with the
 //! work][CX-3]): in a [scope](CancellationToken::scope) of the token, and in everything that is
 //! spawned or offloaded there through a runtime that [propagates](crate::layer::Propagate) values,
-//! [`current()`] gives the token, and [`check()`] asks it. So a function deep inside a
+//! [`current()`] gives the token, [`check()`] asks it, and [`sleep()`] waits for it. So a function deep inside a
 //! library can be cancelled without a parameter for it.
 //!
 //! ```
@@ -77,7 +80,7 @@ mod token;
 mod wait;
 
 pub(crate) use current::CURRENT;
-pub use current::{check, current, is_cancelled, try_current};
+pub use current::{check, current, is_cancelled, sleep, try_current, try_sleep};
 pub use guard::{DropGuard, DropGuardRef};
 pub use left::LeftWaker;
 pub use reason::{Cancelled, Reason};

@@ -292,3 +292,19 @@ fn a_later_deadline_that_is_not_taken_is_dropped_with_no_lock_held() {
     let child = token.child_with_timeout(&Clock(token.clone()), 2 * minute);
     assert_eq!(child.deadline(), known);
 }
+
+#[test]
+fn sync_code_sleeps_on_the_current_token() {
+    let minute = Duration::from_secs(60);
+    assert_eq!(super::sleep(Duration::ZERO), Ok(()), "nothing ends it");
+    let token = CancellationToken::new();
+    let asleep = std::thread::spawn({
+        let token = token.clone();
+        move || token.scope(|| super::sleep(60 * minute))
+    });
+    token.cancel_with("enough");
+    let cancelled = asleep.join().unwrap().unwrap_err();
+    assert_eq!(cancelled.reason(), &Reason::from("enough"));
+    let slept = token.scope(|| super::try_sleep(minute)).unwrap();
+    assert_eq!(slept, Err(cancelled));
+}

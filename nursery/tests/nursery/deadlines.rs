@@ -27,7 +27,7 @@ fn a_deadline_cancels_waits_and_is_told_apart() {
                 let on_drop = dropped.on_drop();
                 n.offload(move || {
                     let _on_drop = on_drop;
-                    let slept = cancel::current().sleep(AGES);
+                    let slept = cancel::sleep(AGES);
                     assert!(slept.unwrap_err().is_deadline());
                     Ok(())
                 });

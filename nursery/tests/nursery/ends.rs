@@ -118,7 +118,7 @@ fn dropped_it_asks_all_to_end_and_tells_when_the_last_has() {
                         let (ended, begun) = (ended.clone(), begun.clone());
                         n.offload(move || {
                             begun.open();
-                            let _ = cancel::current().sleep(AGES);
+                            let _ = cancel::sleep(AGES);
                             ended.add();
                             Ok(())
                         });

@@ -36,7 +36,7 @@ fn the_first_failure_cancels_the_rest_and_comes_first() {
                 let (begun_, looked) = (begun.clone(), looked.clone());
                 n.offload(move || {
                     begun_.open();
-                    let cancelled = cancel::current().sleep(AGES).unwrap_err();
+                    let cancelled = cancel::sleep(AGES).unwrap_err();
                     assert_eq!(*cancelled.reason(), Reason::SiblingFailed);
                     looked.add();
                     Err::<(), _>("as well".to_owned())
@@ -220,7 +220,7 @@ fn cancellations_are_not_failures() {
             &rt,
             nursery(&rt, async |n| {
                 for _ in 0..3 {
-                    n.offload(|| cancel::current().sleep(AGES));
+                    n.offload(|| cancel::sleep(AGES));
                 }
                 n.cancel();
                 Ok(())
@@ -232,7 +232,7 @@ fn cancellations_are_not_failures() {
         let result: Result<(), io::Error> = run(
             &rt,
             nursery(&rt, async |n| {
-                n.offload(|| Ok(cancel::current().sleep(AGES)?));
+                n.offload(|| Ok(cancel::sleep(AGES)?));
                 Err(io::Error::other("body"))
             }),
         );

@@ -4,6 +4,7 @@ mod context;
 mod deadlines;
 mod ends;
 mod failures;
+mod handles;
 mod names;
 mod outputs;
 mod policies;

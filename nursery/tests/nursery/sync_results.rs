@@ -67,7 +67,7 @@ fn what_nobody_has_read_is_the_nurserys() {
             results.spawn(move || Ok(output));
             results.spawn(|| Err("unread".to_owned()));
             n.spawn(|| {
-                let slept = cancel::current().sleep(AGES);
+                let slept = cancel::sleep(AGES);
                 slept.map_err(|_| "cancelled".to_owned())
             });
             // The children may or may not have ended by now.

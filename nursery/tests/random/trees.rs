@@ -450,7 +450,7 @@ fn closure(rt: AnyRuntime, work: Work) -> impl FnOnce() -> Result<(), Error> + S
             sibling(&watch, &handle);
         }
         if child.end == End::Cancel {
-            cancel::current().sleep(AGES)?;
+            cancel::sleep(AGES)?;
         }
         watch.come(child.end)?;
         watch.succeeded.add();
@@ -504,7 +504,7 @@ fn run_sync(rt: &AnyRuntime, plan: &Arc<Plan>, around: &Watch) -> Result<(), Err
                     Kind::Task | Kind::Closure | Kind::Call => {}
                 }
                 if child.end == End::Cancel {
-                    cancel::current().sleep(AGES)?;
+                    cancel::sleep(AGES)?;
                 }
                 watch.come(child.end)?;
                 watch.succeeded.add();
