@@ -27,6 +27,7 @@ use crate::{
     error::{Failure, SpawnError},
     shared::{Admission, End, Number, Shared, Stake},
     shield::Shields,
+    spawned,
 };
 
 /// How a child ended, before it is reported.
@@ -270,9 +271,12 @@ where
         let mut outcome = None;
         if !shared.is_to_be_dropped(this.shields.any()) {
             let future = this.future.as_mut();
-            let poll = this
-                .shields
-                .around(|| this.carried.within(|| poll_contained(future, None, cx)));
+            let (carried, metadata) = (&mut *this.carried, &*this.metadata);
+            let poll = this.shields.around(|| {
+                spawned::within(metadata, || {
+                    carried.within(|| poll_contained(future, None, cx))
+                })
+            });
             if let Poll::Ready(result) = poll {
                 outcome = Some(outcome_of(shared, this.metadata, result));
             } else if !wait(this.waiting, shared, this.shields.any(), cx) {
@@ -425,9 +429,11 @@ where
         };
         let carried = self.carried.take();
         // Unwind safety: the closure's captures are destroyed with it.
-        let result = catch_unwind(AssertUnwindSafe(|| match carried {
-            Some(carried) => carried.scope(closure),
-            None => closure(),
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            spawned::within(&self.metadata, || match carried {
+                Some(carried) => carried.scope(closure),
+                None => closure(),
+            })
         }));
         let outcome = outcome_of(&shared, &self.metadata, result);
         report(sink, outcome, shared, self.stake);

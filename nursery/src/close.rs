@@ -8,6 +8,8 @@ use std::{
     sync::{OnceLock, PoisonError, RwLock},
 };
 
+use crate::spawned;
+
 /// Something that has to be closed by async code: a connection that says goodbye, a file that
 /// is flushed.
 ///
@@ -53,8 +55,8 @@ pub trait Close {
 
 /// Reports, once, if it is dropped without having been [closed](Self::closed).
 ///
-/// The report says what it was and where it was made, and goes to the [hook](set_unclosed_hook);
-/// by default to standard error.
+/// The report says what it was, where it was made, and, if a child of a nursery made it, where that
+/// child was spawned. It goes to the [hook](set_unclosed_hook); by default to standard error.
 #[derive(Debug)]
 #[must_use = "dropped without being closed, it reports"]
 pub struct CloseGuard {
@@ -70,15 +72,18 @@ pub struct Unclosed {
     pub what: &'static str,
     /// Where it was made.
     pub made_at: &'static Location<'static>,
+    /// Where the child was spawned that made it, of a nursery or a sync nursery; `None` if no child
+    /// did, or the blocking body of a call, which runs beside its child.
+    pub spawned_at: Option<&'static Location<'static>>,
 }
 
 impl fmt::Display for Unclosed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}, made at {}, was dropped without being closed: await its `close()`",
-            self.what, self.made_at
-        )
+        write!(f, "{}, made at {}", self.what, self.made_at)?;
+        if let Some(spawned_at) = self.spawned_at {
+            write!(f, " in a child spawned at {spawned_at}")?;
+        }
+        f.write_str(", was dropped without being closed: await its `close()`")
     }
 }
 
@@ -90,6 +95,7 @@ impl CloseGuard {
             unclosed: Unclosed {
                 what,
                 made_at: Location::caller(),
+                spawned_at: spawned::at(),
             },
             closed: false,
         }

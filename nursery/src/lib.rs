@@ -67,6 +67,7 @@ mod shared;
 mod shield;
 #[cfg(all(test, fourway_shuttle))]
 mod shuttle_models;
+mod spawned;
 mod start;
 mod starts;
 mod sync;

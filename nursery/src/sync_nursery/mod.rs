@@ -28,6 +28,7 @@ use crate::{
     NurseryError, SpawnError, SyncBuilder,
     error::{Failure, Refusal},
     label::Label,
+    spawned,
     sync::{Mutex, lock},
 };
 
@@ -251,7 +252,7 @@ impl<'scope, 'env, E: Send + 'static> SyncNursery<'scope, 'env, E> {
         Box::new(move |turn| {
             let result = catch_unwind(AssertUnwindSafe(|| {
                 if matches!(turn, Turn::Run) {
-                    Some(carried.scope(closure))
+                    Some(spawned::within(&metadata, || carried.scope(closure)))
                 } else {
                     carried.scope(|| drop(closure));
                     None

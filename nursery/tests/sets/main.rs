@@ -1,4 +1,4 @@
-//! `JoinSet`, `TaskTracker`, and values that must be closed.
+//! `JoinSet` and `TaskTracker`.
 
 mod from_tokio;
 
@@ -6,11 +6,10 @@ use std::{
     future::{IntoFuture, pending},
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
-    sync::Mutex,
 };
 
 use fourway_core::{AnyRuntime, Spawner, Task, task::Metadata, yield_now};
-use fourway_nursery::{Close, CloseGuard, JoinSet, TaskTracker, Unclosed, set_unclosed_hook};
+use fourway_nursery::{JoinSet, TaskTracker};
 use fourway_testing::{Counter, Gate, each, eventually, panic_quietly, poll_once, run};
 
 #[test]
@@ -215,34 +214,6 @@ fn a_tracker_waits_for_what_it_counts() {
             assert_eq!(token.clone().task_tracker().len(), 2);
         });
     });
-}
-
-#[test]
-fn what_is_dropped_unclosed_is_reported_once_with_its_place() {
-    static REPORTS: Mutex<Vec<Unclosed>> = Mutex::new(Vec::new());
-    struct Connection(CloseGuard);
-    impl Close for Connection {
-        type Output = u32;
-        async fn close(self) -> u32 {
-            yield_now().await;
-            self.0.closed();
-            7
-        }
-    }
-    set_unclosed_hook(|unclosed| REPORTS.lock().unwrap().push(*unclosed));
-    let rt = fourway_testing::runtimes().remove(0).1;
-    assert_eq!(
-        run(&rt, Connection(CloseGuard::new("connection")).close()),
-        7
-    );
-    let line = line!() + 1;
-    drop(Connection(CloseGuard::new("connection")));
-    let reports = REPORTS.lock().unwrap();
-    assert_eq!(reports.len(), 1);
-    assert_eq!(
-        (reports[0].what, reports[0].made_at.line()),
-        ("connection", line)
-    );
 }
 
 #[test]
