@@ -124,6 +124,9 @@ fn a_number_alone_is_found() {
         "It never blocks (SP-2).",
         "It never blocks ([SP-2]).",
         "SP-2 forbids it.",
+        "SP-2: it never blocks",
+        "- **SP-2** It never blocks",
+        "- **SP-2 never blocks.** It never blocks",
         "as SP-2 says, and spawn from anywhere",
         "(SP-2, JO-2, destroyed before the join)",
     ] {
@@ -132,8 +135,9 @@ fn a_number_alone_is_found() {
     for right in [
         "It never blocks (SP-2, spawn from anywhere).",
         "SP-2 spawn from anywhere",
-        "SP-2: it never blocks",
-        "- **SP-2** It never blocks",
+        "SP-2: spawn from anywhere",
+        "- **SP-2 spawn from anywhere.** It never blocks",
+        "- **SP-2** spawn from anywhere",
         "the rules SP-1 to SP-4",
         "([spawn from anywhere][SP-2])",
         "([spawn from anywhere](fourway_core::contract#SP-2))",

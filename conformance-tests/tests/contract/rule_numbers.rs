@@ -95,14 +95,14 @@ fn is_named(before: &str, after: &str, name: &str) -> bool {
     let target = before.ends_with('#') || before.ends_with("][") || before.ends_with("id=\"");
     let definition = before.ends_with('[') && after.starts_with("]: ");
     let rest = after.strip_prefix("**").unwrap_or(after);
-    let defines = rest.starts_with(": ") || (rest.len() < after.len() && rest.starts_with(' '));
-    let follows = rest.strip_prefix(',').unwrap_or(rest).strip_prefix(' ');
+    let follows = rest.strip_prefix([',', ':']).unwrap_or(rest);
+    let follows = follows.strip_prefix(' ');
     let follows = follows.is_some_and(|rest| rest.starts_with(name));
     let range = |rest: &str| rest.split(' ').next().is_some_and(is_number_like);
     let begins = after.strip_prefix(" to ").is_some_and(range);
     let ends = before.strip_suffix(" to ");
     let ends = ends.is_some_and(|start| start.rsplit([' ', '(']).next().is_some_and(is_number));
-    code || target || definition || defines || follows || begins || ends
+    code || target || definition || follows || begins || ends
 }
 
 fn is_number(word: &str) -> bool {

@@ -44,14 +44,16 @@
 //!
 //! # What holds on every engine
 //!
-//! * **EN-1** An accepted job survives the failures that the engine [declares](Capabilities).
-//! * **EN-2** It runs at least once, and its result is recorded once: its worker holds a [`Lease`]
-//!   with a fencing token, and a worker that has lost the lease cannot overwrite later results.
-//! * **EN-3** A job that kills its worker each time ends as dead after its attempts, which are
-//!   counted when they begin; [some lost ones](NewJob::lost_attempts) may be made up for. It holds
-//!   up no other job.
-//! * **EN-4** Submitting, status, result and cancelling mean the same everywhere, or the engine
-//!   declares its limits.
+//! * **EN-1 what was accepted survives.** An accepted job survives the failures that the engine
+//!   [declares](Capabilities).
+//! * **EN-2 run at least once, recorded once.** It runs at least once, and its result is recorded
+//!   once: its worker holds a [`Lease`] with a fencing token, and a worker that has lost the lease
+//!   cannot overwrite later results.
+//! * **EN-3 poison ends.** A job that kills its worker each time ends as dead after its attempts,
+//!   which are counted when they begin; [some lost ones](NewJob::lost_attempts) may be made up
+//!   for. It holds up no other job.
+//! * **EN-4 the same everywhere.** Submitting, status, result and cancelling mean the same
+//!   everywhere, or the engine declares its limits.
 //!
 //! # Features
 //!

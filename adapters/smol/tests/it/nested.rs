@@ -270,7 +270,7 @@ fn a_root_future_may_block_itself() {
     });
 }
 
-/// BL-5: the future parks, and so eats its thread's token.
+/// BL-5, park tokens and stale wakes: the future parks, and so eats its thread's token.
 #[test]
 fn an_eaten_park_token_hangs_nobody() {
     each(|rt| {

@@ -1,4 +1,4 @@
-//! BL-3: where blocking works.
+//! BL-3, blocking where it is allowed.
 
 use std::{
     cell::Cell,

@@ -1,4 +1,4 @@
-//! BL-1: the future runs on the calling thread.
+//! BL-1, block_on polls on the calling thread.
 
 use std::{
     cell::Cell,

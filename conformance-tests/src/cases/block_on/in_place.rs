@@ -1,4 +1,4 @@
-//! BL-6: `block_in_place`.
+//! BL-6, block_in_place.
 
 use std::{
     cell::Cell,

@@ -1,4 +1,4 @@
-//! BL-4: many threads at a time.
+//! BL-4, many threads block at once.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},

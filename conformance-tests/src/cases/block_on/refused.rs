@@ -1,4 +1,4 @@
-//! BL-2: async code must not block.
+//! BL-2, no blocking in async code.
 
 use std::{
     future::pending,

@@ -1,4 +1,4 @@
-//! CA-3: cancellation that is waited for, and abort handles.
+//! CA-3, cancel waits for the end: cancellation that is waited for, and abort handles.
 
 use std::{
     future::{pending, ready},

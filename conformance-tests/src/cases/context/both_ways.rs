@@ -1,4 +1,4 @@
-//! CX-2: one function, async and sync.
+//! CX-2, nothing is cached across calls: one function, async and sync.
 
 use std::{
     future::{pending, poll_fn, ready},

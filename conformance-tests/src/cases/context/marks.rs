@@ -1,4 +1,4 @@
-//! CX-1: the context that the thread is running.
+//! CX-1, the current context is exact.
 
 use std::{
     future::{pending, poll_fn},

@@ -1,4 +1,4 @@
-//! CX-3: values that travel with work.
+//! CX-3, values travel with the work.
 
 use std::{future::pending, sync::mpsc, task::Poll};
 

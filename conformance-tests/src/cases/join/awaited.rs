@@ -1,4 +1,4 @@
-//! JO-1: awaiting a task, and its wakers.
+//! JO-1, a task is awaited anywhere: awaiting a task, and its wakers.
 
 use std::{
     future::ready,

@@ -1,4 +1,4 @@
-//! JO-2: the future is destroyed first.
+//! JO-2, destroyed before the join.
 
 use std::{
     sync::Arc,

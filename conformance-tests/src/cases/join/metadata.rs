@@ -1,4 +1,4 @@
-//! JO-6: which task.
+//! JO-6, a handle says which task.
 
 use std::future::pending;
 

@@ -1,4 +1,4 @@
-//! JO-3: panics.
+//! JO-3, a panic reaches the joiner.
 
 use std::{
     future::ready,

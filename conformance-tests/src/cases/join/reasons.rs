@@ -1,4 +1,4 @@
-//! JO-4: the ways to fail are told apart.
+//! JO-4, reasons are told apart.
 
 use std::{
     future::{pending, ready},

@@ -1,4 +1,4 @@
-//! LO-1: local tasks, the runtime around them, and the end.
+//! LO-1, local futures stay on their thread: local tasks, the runtime around them, and the end.
 
 use std::{
     cell::{Cell, RefCell},

@@ -1,4 +1,4 @@
-//! LO-1: the ends of a local task.
+//! LO-1, local futures stay on their thread: the ends of a local task.
 
 use std::{
     cell::{Cell, RefCell},

@@ -1,4 +1,4 @@
-//! NU-8: a nursery that is dropped half-way.
+//! NU-8, dropped half-way.
 
 use std::{
     pin::Pin,

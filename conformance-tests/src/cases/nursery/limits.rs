@@ -1,4 +1,4 @@
-//! NU-5: limits.
+//! NU-5, limits, and places in line.
 
 use std::{
     sync::{Arc, Mutex},

@@ -1,4 +1,4 @@
-//! NU-4: panics.
+//! NU-4, a panic cancels when it happens.
 
 use std::{pin::Pin, task::Waker};
 

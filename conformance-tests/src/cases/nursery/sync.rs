@@ -1,4 +1,4 @@
-//! NU-7: nurseries of sync code.
+//! NU-7, sync nurseries.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},

@@ -1,4 +1,4 @@
-//! OF-7: bursts of short closures.
+//! OF-7, a burst starts few threads: bursts of short closures.
 
 use fourway_core::{BlockOn, Offload, Spawner};
 

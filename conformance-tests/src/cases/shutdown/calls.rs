@@ -1,4 +1,4 @@
-//! SH-5: calls after a shutdown.
+//! SH-5, calls after the shutdown.
 
 use std::{
     future::{pending, ready},

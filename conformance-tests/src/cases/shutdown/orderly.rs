@@ -1,4 +1,4 @@
-//! SH-1: `shutdown`.
+//! SH-1, orderly shutdown: `shutdown`.
 
 use std::{
     future::pending,

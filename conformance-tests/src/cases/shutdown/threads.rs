@@ -1,5 +1,6 @@
-//! SH-1: the ends of the runtime's threads. The standard library says that a thread has ended
-//! before the destructors of its thread-locals have run; these cases have one that is slow.
+//! SH-1, orderly shutdown: the ends of the runtime's threads. The standard library says that a
+//! thread has ended before the destructors of its thread-locals have run; these cases have one that
+//! is slow.
 
 use std::{thread, time::Duration};
 

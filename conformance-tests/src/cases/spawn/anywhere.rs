@@ -1,4 +1,4 @@
-//! SP-2: spawning from anywhere.
+//! SP-2, spawn from anywhere.
 
 use std::{
     cell::Cell,

@@ -1,4 +1,4 @@
-//! SP-3: spawning after the shutdown.
+//! SP-3, spawn after the shutdown.
 
 use std::{
     future::ready,

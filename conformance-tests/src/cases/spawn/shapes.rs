@@ -1,4 +1,5 @@
-//! SP-4: futures and outputs of all sizes, which erased ones do not have.
+//! SP-4, futures and outputs of any size: futures and outputs of all sizes, which erased ones do
+//! not have.
 
 use std::{
     cell::Cell,

@@ -1,4 +1,4 @@
-//! TI-3: timeouts and intervals.
+//! TI-3, timeout and interval.
 
 use std::{
     future::{pending, ready},

@@ -1,4 +1,4 @@
-//! TI-5: a timer that is moved.
+//! TI-5, timers can be moved.
 
 use std::{
     pin::Pin,

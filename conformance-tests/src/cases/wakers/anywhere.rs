@@ -1,4 +1,4 @@
-//! WA-2: waking from anywhere, at any time.
+//! WA-2, wakers work anywhere.
 
 use std::{
     future::ready,

@@ -1,4 +1,4 @@
-//! WA-3: tasks that cannot be woken any more.
+//! WA-3, lost tasks are destroyed: tasks that cannot be woken any more.
 
 use std::{
     future::pending,

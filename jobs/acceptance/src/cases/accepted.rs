@@ -1,4 +1,4 @@
-//! EN-1: an accepted job survives.
+//! EN-1, what was accepted survives.
 
 use fourway_jobs_engine::{JobState, NewJob, Submitted, UniqueKey};
 

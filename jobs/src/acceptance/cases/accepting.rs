@@ -1,4 +1,4 @@
-//! JB-1: jobs are accepted, run once and start in order.
+//! JB-1, submit now, ask later: jobs are accepted, run once and start in order.
 
 use std::{
     collections::BTreeSet,

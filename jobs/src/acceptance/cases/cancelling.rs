@@ -1,4 +1,4 @@
-//! JB-3: jobs are cancelled, or exceed their timeout.
+//! JB-3, cancelling: jobs are cancelled, or exceed their timeout.
 
 use std::{future::pending, thread, time::Duration};
 

@@ -1,4 +1,4 @@
-//! JB-5: drains end all jobs and report them.
+//! JB-5, draining: drains end all jobs and report them.
 
 use std::{collections::BTreeMap, future::pending, sync::Mutex, thread, time::Duration};
 

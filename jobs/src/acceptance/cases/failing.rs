@@ -1,4 +1,4 @@
-//! JB-4: attempts fail, and follow each other.
+//! JB-4, failures and retries: attempts fail, and follow each other.
 
 use std::{
     future::ready,

@@ -1,4 +1,4 @@
-//! JB-2: states, snapshots and values.
+//! JB-2, states and snapshots: states, snapshots and values.
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,4 @@
-//! JB-6: one job exists under a unique key.
+//! JB-6, unique keys.
 
 use std::{collections::BTreeSet, sync::Mutex, thread};
 
