@@ -23,6 +23,7 @@ use crate::{
     error::Cause,
     slot::Slot,
     sync::{Mutex, lock},
+    text::{self, Text},
 };
 
 /// Where a body runs.
@@ -73,21 +74,24 @@ pub(crate) struct Failure {
 impl Failure {
     fn error(error: BoxError) -> Self {
         // `Display` is user code.
-        let message = catch_unwind(AssertUnwindSafe(|| error.to_string()));
-        Self {
-            message: message.unwrap_or_else(|payload| {
+        let message = match catch_unwind(AssertUnwindSafe(|| Text::of(&error))) {
+            Ok(message) => message.ok(),
+            Err(payload) => {
                 discard(payload);
-                "its error cannot be printed".into()
-            }),
+                None
+            }
+        };
+        Self {
+            message: message.unwrap_or_else(|| "its error cannot be printed".into()),
             cause: Some(Cause::Error(error)),
         }
     }
 
     pub(crate) fn panic(payload: Payload) -> Self {
         let message = match payload.downcast_ref::<&'static str>() {
-            Some(message) => (*message).to_owned(),
+            Some(message) => text::cut(message),
             None => match payload.downcast_ref::<String>() {
-                Some(message) => message.clone(),
+                Some(message) => text::cut(message),
                 None => "with a payload that is not a text".into(),
             },
         };

@@ -27,7 +27,11 @@ use crate::{
         atomic::{AtomicBool, Ordering},
         lock,
     },
+    text::{self, TEXT_KEPT},
 };
+
+/// How many [counters](JobContext::count) of a job are kept.
+pub const COUNTERS_KEPT: usize = 64;
 
 /// The running job: its id and attempt, the token that is cancelled when it must end, and the
 /// reports of its progress.
@@ -152,9 +156,10 @@ impl JobContext {
         }
     }
 
-    /// Says what the job does at the moment.
+    /// Says what the job does at the moment. Of a long text the [beginning](crate::TEXT_KEPT) is
+    /// kept.
     pub fn message(&self, message: impl Into<String>) {
-        let message = message.into();
+        let message = text::shortened(message.into());
         let fraction = {
             let mut progress = self.control.told();
             progress.now.message = Some(message);
@@ -164,14 +169,24 @@ impl JobContext {
     }
 
     /// Adds to one of the job's counters.
+    ///
+    /// The first [`COUNTERS_KEPT`] counters of a job are kept; others are ignored, as a job that
+    /// counts by what it reads would fill the memory with their names.
     pub fn count(&self, counter: &str, by: u64) {
+        let cut;
+        let counter = match counter.len() {
+            ..=TEXT_KEPT => counter,
+            _ => {
+                cut = text::cut(counter);
+                &cut
+            }
+        };
         let mut progress = self.control.told();
         let counters = &mut progress.now.counters;
-        match counters.get_mut(counter) {
-            Some(count) => *count = count.saturating_add(by),
-            None => {
-                counters.insert(counter.to_owned(), by);
-            }
+        if let Some(count) = counters.get_mut(counter) {
+            *count = count.saturating_add(by);
+        } else if counters.len() < COUNTERS_KEPT {
+            counters.insert(counter.to_owned(), by);
         }
     }
 

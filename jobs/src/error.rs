@@ -150,7 +150,8 @@ impl JobError {
         self.inner.state
     }
 
-    /// The message of the last attempt: its error's text, or the panic's message.
+    /// The message of the last attempt: its error's text, or the panic's message. Of a long text the
+    /// [beginning](crate::TEXT_KEPT); the [error](Self::into_error) itself is whole.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.inner.message

@@ -27,7 +27,9 @@
 //!   A drain or a drop reports the jobs that it gives up.
 //! * **Cancelling has effect**: a waiting job never runs, and a running future is dropped. A
 //!   running closure is asked to end; it holds its slot and shows as cancelling until it has ended.
-//! * **A job harms no other**: panics are kept as its error, priorities age, limits hold.
+//! * **A job harms no other**: panics are kept as its error, also those of destructors and of an
+//!   error's `Display`; priorities age, limits hold, and of a text of megabytes the
+//!   [beginning](TEXT_KEPT) is kept.
 //! * **Unused features cost little**: a job gets its own task only when it has to wait; no
 //!   events are made without a reader.
 //!
@@ -84,13 +86,14 @@ mod snapshot;
 mod span;
 mod store;
 mod sync;
+mod text;
 mod ticker;
 mod weak;
 
 pub use batch::{Batch, BatchHandle, BatchReport};
 pub use builder::JobManagerBuilder;
 pub use clock::{Clock, ManualClock};
-pub use context::JobContext;
+pub use context::{COUNTERS_KEPT, JobContext};
 pub use drain::DrainReport;
 pub use error::{JobError, ResultError, SubmitError, UnknownJob};
 pub use event::{Event, EventKind, Events};
@@ -111,6 +114,7 @@ pub use schedule::{
 };
 pub use snapshot::{Attempt, ClassStatus, Counts, JobState, JobStatus, ManagerStatus, Progress};
 pub use store::{ATTEMPTS_KEPT, CancelOutcome};
+pub use text::TEXT_KEPT;
 pub use weak::WeakJobManager;
 
 #[doc(no_inline)]

@@ -130,8 +130,7 @@ pub struct JobStatus {
     /// After how many attempts it fails for good.
     pub max_attempts: u32,
     /// The attempts that have ended, oldest first; the last
-    /// [`ATTEMPTS_KEPT`](crate::ATTEMPTS_KEPT) of them. A job that succeeded at once has none
-    /// here: `started_at` and `ended_at` say it all.
+    /// [`ATTEMPTS_KEPT`](crate::ATTEMPTS_KEPT) of them.
     pub attempts: Vec<Attempt>,
     /// Why it has ended, unless it has completed.
     pub error: Option<String>,
@@ -156,7 +155,7 @@ pub struct Attempt {
     pub ended_at: SystemTime,
     /// Completed, failed, cancelled or timed out.
     pub state: JobState,
-    /// The text of its error or panic.
+    /// The text of its error or panic; of a long text the [beginning](crate::TEXT_KEPT).
     pub error: Option<String>,
 }
 
@@ -167,7 +166,7 @@ pub struct Attempt {
 pub struct Progress {
     /// From 0 to 1.
     pub fraction: Option<f64>,
-    /// Its current step.
+    /// Its current step; of a long text the [beginning](crate::TEXT_KEPT).
     pub message: Option<String>,
     /// Its counters, by name.
     pub counters: BTreeMap<String, u64>,

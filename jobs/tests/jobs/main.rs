@@ -5,6 +5,7 @@ mod clocks;
 mod dependencies;
 mod ending;
 mod failing;
+mod harm;
 mod queueing;
 mod submitting;
 mod unique;
