@@ -12,7 +12,7 @@ use crate::{
     filter::Filter,
     handle::UntilEnded,
     slot::AnySlot,
-    snapshot::{ClassStatus, JobStatus, ManagerStatus},
+    snapshot::{Attempt, ClassStatus, JobStatus, ManagerStatus},
 };
 
 impl Store {
@@ -58,7 +58,10 @@ impl Store {
             max_attempts: record
                 .retry(&self.settings.retry)
                 .map_or(1, |retry| retry.attempts),
-            attempts: extra.attempts.clone(),
+            attempts: match &*extra.attempts {
+                [] => only_attempt(record).into_iter().collect(),
+                attempts => attempts.to_vec(),
+            },
             error: extra.error.clone(),
             progress: record
                 .control
@@ -147,4 +150,17 @@ impl Store {
             closed: self.closed,
         }
     }
+}
+
+/// The attempt of a job that completed in its first one. It is not kept beside the record, which has
+/// all of it: most jobs are such.
+fn only_attempt(record: &Record) -> Option<Attempt> {
+    let is_it = record.state == JobState::Completed && record.attempt == 1;
+    is_it.then(|| Attempt {
+        number: 1,
+        started_at: time(record.started),
+        ended_at: time(record.ended),
+        state: JobState::Completed,
+        error: None,
+    })
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fourway_core::{BlockOn, Call, yield_now};
 use fourway_jobs::{BoxError, EventKind, Filter, Job, JobContext, JobManager, JobState};
-use fourway_testing::{Gate, each, eventually, poll_once, run};
+use fourway_testing::{AGES, Gate, each, eventually, poll_once, run};
 
 use super::manager;
 
@@ -23,6 +23,35 @@ fn a_job_that_was_forgotten_is_none_of_those_that_are_kept() {
         assert!(jobs.status(first).is_ok() && jobs.status(third).is_ok());
         let _fourth = ended();
         assert!(jobs.status(first).is_err() && jobs.status(third).is_ok());
+    });
+}
+
+#[test]
+fn the_attempt_of_a_job_that_succeeds_at_once_is_shown_as_any_other() {
+    each(|rt| {
+        let jobs = manager(&rt);
+        let closure = jobs.submit(|| ()).unwrap().id();
+        let future = jobs.submit(async { yield_now().await }).unwrap().id();
+        for id in [closure, future] {
+            let status = jobs.wait(id).wait().unwrap();
+            let [attempt] = &*status.attempts else {
+                panic!("{status:?}");
+            };
+            assert_eq!((attempt.number, attempt.state), (1, JobState::Completed));
+            assert_eq!(Some(attempt.started_at), status.started_at);
+            assert_eq!(Some(attempt.ended_at), status.ended_at);
+            assert_eq!(attempt.error, None);
+        }
+        // One that has not ended has none, and neither has one that never ran.
+        let gate = Gate::default();
+        let wait = gate.clone();
+        let runs = jobs.submit(async move { wait.pass().await }).unwrap();
+        eventually("it runs", || runs.state() == Some(JobState::Running));
+        assert_eq!(jobs.status(runs.id()).unwrap().attempts, []);
+        gate.open();
+        let never = jobs.submit(Job::new(|| ()).delay(AGES)).unwrap();
+        never.cancel();
+        assert_eq!(jobs.status(never.id()).unwrap().attempts, []);
     });
 }
 
