@@ -185,11 +185,11 @@ impl JobManagerBuilder {
         let mut store = shared.lock();
         for (class, limit) in &self.limits {
             let class = store.queue.class(class);
-            store.queue.at(class).limit = *limit;
+            store.queue.set_limit(class, *limit);
         }
         for (class, limit) in &self.limits_per_key {
             let class = store.queue.class(class);
-            store.queue.at(class).set_limit_per_key(*limit);
+            store.queue.set_limit_per_key(class, *limit);
         }
         drop(store);
         JobManager::from_parts(Arc::new(shared), self.on_drop)

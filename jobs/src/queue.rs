@@ -7,7 +7,7 @@
 //! of its priority.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
 };
 
@@ -32,7 +32,14 @@ pub(crate) struct Queue {
     free: Vec<u32>,
     /// How many classes there ever were.
     ever: u64,
+    /// The classes from which a job may be started, by their first one: while there are more than
+    /// [`few`](Self::few) of them.
+    open: Option<BTreeSet<(Rank, u32)>>,
+    /// So many classes are looked at one after the other, which is quicker than an index is kept.
+    few: usize,
 }
+
+const FEW: usize = 16;
 
 pub(crate) struct Class {
     pub(crate) name: Arc<str>,
@@ -46,6 +53,8 @@ pub(crate) struct Class {
     /// Jobs without a key.
     line: Line,
     keyed: Option<Box<Keyed>>,
+    /// Where it is among the open ones.
+    at: Option<Rank>,
 }
 
 #[derive(Default)]
@@ -78,6 +87,8 @@ impl Queue {
             default: None,
             free: Vec::new(),
             ever: 0,
+            open: None,
+            few: FEW,
         }
     }
 
@@ -97,6 +108,7 @@ impl Queue {
             counts: Counts::default(),
             line: Line::default(),
             keyed: None,
+            at: None,
         };
         self.ever += 1;
         let number = if let Some(number) = self.free.pop() {
@@ -107,7 +119,32 @@ impl Queue {
             u32::try_from(self.classes.len() - 1).expect("fewer classes than memory")
         };
         self.by_name.insert(name, number);
+        if self.open.is_none() && self.classes.len() > self.few {
+            self.open = Some(BTreeSet::new());
+            for number in 0..self.classes.len() as u32 {
+                self.settle(number);
+            }
+        }
         number
+    }
+
+    /// Puts a class where it belongs among the open ones. After each change of what may be started
+    /// of it.
+    #[inline]
+    fn settle(&mut self, number: u32) {
+        if let Some(open) = &mut self.open {
+            let class = &mut self.classes[number as usize];
+            let at = class.first().map(|(rank, _)| rank);
+            if class.at != at {
+                if let Some(before) = class.at {
+                    open.remove(&(before, number));
+                }
+                if let Some(at) = at {
+                    open.insert((at, number));
+                }
+                class.at = at;
+            }
+        }
     }
 
     /// Forgets a class if it has no jobs and no settings, as a program may name classes after its
@@ -121,6 +158,7 @@ impl Queue {
         self.by_name.remove(&class.name);
         class.since = None;
         (class.line, class.keyed) = (Line::default(), None);
+        self.settle(number);
         self.free.push(number);
         // So that a manager with one class left is as quick as one that never had others.
         if self.classes.last().is_some_and(|last| last.since.is_none()) {
@@ -129,6 +167,11 @@ impl Queue {
             }
             let classes = self.classes.len();
             self.free.retain(|number| (*number as usize) < classes);
+            // Not as soon as they are few, so that one that comes and goes does not make it anew
+            // each time.
+            if classes <= self.few / 2 && self.open.take().is_some() {
+                self.classes.iter_mut().for_each(|class| class.at = None);
+            }
         }
         entries
     }
@@ -146,14 +189,29 @@ impl Queue {
         self.by_name.get(name).copied()
     }
 
-    pub(crate) fn at(&mut self, class: u32) -> &mut Class {
-        &mut self.classes[class as usize]
+    pub(crate) fn counts(&mut self, class: u32) -> &mut Counts {
+        &mut self.classes[class as usize].counts
+    }
+
+    pub(crate) fn pause(&mut self, class: u32, paused: bool) {
+        self.classes[class as usize].paused = paused;
+        self.settle(class);
+    }
+
+    pub(crate) fn set_limit(&mut self, class: u32, limit: usize) {
+        self.classes[class as usize].limit = limit;
+        self.settle(class);
+    }
+
+    pub(crate) fn set_limit_per_key(&mut self, class: u32, limit: usize) {
+        self.classes[class as usize].set_limit_per_key(limit);
+        self.settle(class);
     }
 
     #[inline]
     pub(crate) fn push(
         &mut self,
-        class: u32,
+        of: u32,
         key: Option<&Arc<str>>,
         priority: i8,
         watch: u64,
@@ -161,7 +219,7 @@ impl Queue {
     ) {
         let worth = i64::from(priority).saturating_mul(self.ageing as i64);
         let rank = ((watch as i64).saturating_sub(worth), number, round);
-        let class = &mut self.classes[class as usize];
+        let class = &mut self.classes[of as usize];
         match key {
             None => class.line.push(priority, rank),
             Some(key) => {
@@ -171,17 +229,12 @@ impl Queue {
                 keyed.settle(key, class.limit_per_key);
             }
         }
+        self.settle(of);
     }
 
     /// Puts a job back that was [taken](Self::pop) and not started. It keeps its place in line.
-    pub(crate) fn put_back(
-        &mut self,
-        class: u32,
-        key: Option<&Arc<str>>,
-        priority: i8,
-        rank: Rank,
-    ) {
-        let class = &mut self.classes[class as usize];
+    pub(crate) fn put_back(&mut self, of: u32, key: Option<&Arc<str>>, priority: i8, rank: Rank) {
+        let class = &mut self.classes[of as usize];
         match key {
             None => class.line.put_back(priority, rank),
             Some(key) => {
@@ -191,35 +244,27 @@ impl Queue {
                 keyed.settle(key, class.limit_per_key);
             }
         }
+        self.settle(of);
     }
 
     /// Takes the next job that may run, if any. The job may have been cancelled since its entry
     /// was pushed, and may be in another round.
     pub(crate) fn pop(&mut self) -> Option<Rank> {
-        let next = |class: &Class| class.first().map(|(rank, _)| rank);
-        let best = match &mut *self.classes {
+        let best = match (&*self.classes, &self.open) {
+            (_, Some(open)) => open.first()?.1,
             // The usual case: no rank is compared.
-            [only] if only.keyed.is_none() => {
+            ([only], None) if only.keyed.is_none() => {
+                let only = &mut self.classes[0];
                 return only.has_room().then(|| only.line.pop())?;
             }
-            [only] => only,
-            all => {
-                all.iter_mut()
-                    .filter_map(|class| next(class).map(|rank| (rank, class)))
-                    .min_by_key(|(rank, _)| *rank)?
-                    .1
+            (few, None) => {
+                let first = |(number, class): (u32, &Class)| Some((class.first()?.0, number));
+                (0..).zip(few).filter_map(first).min()?.1
             }
         };
-        let (_, keyed) = best.first()?;
-        if !keyed {
-            return best.line.pop();
-        }
-        let keyed = best.keyed.as_mut()?;
-        let (_, key) = keyed.open.first_key_value()?;
-        let key = key.clone();
-        let entry = keyed.lines.get_mut(&key)?.line.pop();
-        keyed.settle(&key, best.limit_per_key);
-        entry
+        let rank = self.classes[best as usize].pop();
+        self.settle(best);
+        rank
     }
 
     /// Do all jobs that wait go before a job of the default class that comes now and whose priority
@@ -233,7 +278,10 @@ impl Queue {
 
     /// May any job be started, if there is room for it?
     pub(crate) fn any(&self) -> bool {
-        self.classes.iter().any(|class| class.first().is_some())
+        match &self.open {
+            Some(open) => !open.is_empty(),
+            None => self.classes.iter().any(|class| class.first().is_some()),
+        }
     }
 
     /// May one more job of the default class be started, as far as the class is concerned?
@@ -252,14 +300,15 @@ impl Queue {
         self.run(class, key, |running| *running -= 1);
     }
 
-    fn run(&mut self, class: u32, key: Option<&Arc<str>>, count: impl Fn(&mut usize)) {
-        let class = &mut self.classes[class as usize];
+    fn run(&mut self, of: u32, key: Option<&Arc<str>>, count: impl Fn(&mut usize)) {
+        let class = &mut self.classes[of as usize];
         count(&mut class.running);
         if let Some(key) = key {
             let keyed = class.keyed.get_or_insert_default();
             count(&mut keyed.lines.entry(key.clone()).or_default().running);
             keyed.settle(key, class.limit_per_key);
         }
+        self.settle(of);
     }
 
     /// Forgets entries of jobs that wait no longer.
@@ -276,6 +325,9 @@ impl Queue {
                 }
             }
         }
+        for number in 0..self.classes.len() as u32 {
+            self.settle(number);
+        }
     }
 }
 
@@ -287,6 +339,8 @@ impl Class {
 
     /// The rank of its first job that may be started, and whether that has a key.
     fn first(&self) -> Option<(Rank, bool)> {
+        #[cfg(test)]
+        tests::LOOKS.set(tests::LOOKS.get() + 1);
         if !self.has_room() {
             return None;
         }
@@ -301,6 +355,20 @@ impl Class {
             (None, Some(keyed)) => Some((keyed, true)),
             (None, None) => None,
         }
+    }
+
+    /// Takes that job.
+    fn pop(&mut self) -> Option<Rank> {
+        let (_, has_key) = self.first()?;
+        if !has_key {
+            return self.line.pop();
+        }
+        let keyed = self.keyed.as_mut()?;
+        let (_, key) = keyed.open.first_key_value()?;
+        let key = key.clone();
+        let entry = keyed.lines.get_mut(&key)?.line.pop();
+        keyed.settle(&key, self.limit_per_key);
+        entry
     }
 
     /// Does it say nothing that the next class of that name would not say?
@@ -320,7 +388,7 @@ impl Class {
     }
 
     /// The limit for each key has changed.
-    pub(crate) fn set_limit_per_key(&mut self, limit: usize) {
+    fn set_limit_per_key(&mut self, limit: usize) {
         self.limit_per_key = limit;
         if let Some(keyed) = &mut self.keyed {
             let keys: Vec<_> = keyed.lines.keys().cloned().collect();
@@ -424,5 +492,127 @@ impl Line {
             level.retain(|(_, number, round)| waits((*number, *round)));
         }
         self.levels.retain(|(_, level)| !level.is_empty());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    thread_local! {
+        /// How often the first job of a class was looked for.
+        pub(super) static LOOKS: Cell<u64> = const { Cell::new(0) };
+    }
+
+    fn queue(few: usize) -> Queue {
+        Queue {
+            few,
+            ..Queue::new(1000)
+        }
+    }
+
+    #[test]
+    fn a_job_is_taken_from_one_of_many_classes_without_a_look_at_each() {
+        const CLASSES: u64 = 2_000;
+        let mut queue = Queue::new(1000);
+        for number in 0..2 * CLASSES {
+            let class = queue.class(&(number % CLASSES).to_string());
+            queue.push(class, None, 0, number, (number, 0));
+        }
+        let before = LOOKS.get();
+        for number in 0..2 * CLASSES {
+            assert!(queue.any());
+            let (_, taken, _) = queue.pop().unwrap();
+            assert_eq!(taken, number);
+            let class = queue.class(&(number % CLASSES).to_string());
+            queue.started(class, None);
+            queue.ended(class, None);
+        }
+        assert!(!queue.any() && queue.pop().is_none());
+        let looks = LOOKS.get() - before;
+        assert!(
+            looks <= 8 * 2 * CLASSES,
+            "{looks} looks at {CLASSES} classes"
+        );
+    }
+
+    /// With an index and without, whatever is done to the queue.
+    #[test]
+    fn an_index_of_classes_changes_nothing() {
+        let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut below = |end: u64| {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            seed % end
+        };
+        for _ in 0..50 {
+            let mut queues = [queue(usize::MAX), queue(6)];
+            let keys: [Arc<str>; 2] = ["a".into(), "b".into()];
+            // What was taken: its class and key, its priority, and its rank.
+            let mut jobs = HashMap::new();
+            let mut taken: Vec<Rank> = Vec::new();
+            for number in 0..600_u64 {
+                let name = below(12).to_string();
+                let what = below(16);
+                let (n, key) = (below(3) as usize, keys.get(below(4) as usize));
+                let at = (!taken.is_empty()).then(|| below(taken.len() as u64) as usize);
+                let priority = below(3) as i8 - 1;
+                let done = queues.each_mut().map(|queue| {
+                    let class = queue.class(&name);
+                    match (what, at) {
+                        (0..=5, _) => {
+                            queue.counts(class).queued += 1;
+                            queue.push(class, key, priority, number, (number, 0));
+                        }
+                        (6..=8, _) => {
+                            let rank = queue.pop();
+                            if let Some((_, number, _)) = rank {
+                                let (name, key, _): &(String, Option<Arc<str>>, i8) =
+                                    &jobs[&number];
+                                let class = queue.class(name);
+                                queue.started(class, key.as_ref());
+                            }
+                            return (rank, queue.any());
+                        }
+                        (9..=11, Some(at)) => {
+                            let rank = taken[at];
+                            let (name, key, priority) = &jobs[&rank.1];
+                            let class = queue.class(name);
+                            queue.ended(class, key.as_ref());
+                            if what == 11 {
+                                queue.put_back(class, key.as_ref(), *priority, rank);
+                            } else {
+                                queue.counts(class).queued -= 1;
+                                queue.tidy(class);
+                            }
+                        }
+                        (12, _) => queue.pause(class, n > 0),
+                        (13, _) => queue.set_limit(class, [1, 2, usize::MAX][n]),
+                        (14, _) => queue.set_limit_per_key(class, [1, 2, usize::MAX][n]),
+                        (15, _) if n == 0 => queue.retain(|(number, _)| number % 5 > 0),
+                        _ => {}
+                    }
+                    if let Some(class) = queue.find(&name) {
+                        queue.tidy(class);
+                    }
+                    (None, queue.any())
+                });
+                assert_eq!(done[0], done[1]);
+                match (what, at) {
+                    (0..=5, _) => {
+                        jobs.insert(number, (name, key.cloned(), priority));
+                    }
+                    (6..=8, _) => taken.extend(done[0].0),
+                    (9..=11, Some(at)) => {
+                        taken.remove(at);
+                    }
+                    _ => {}
+                }
+            }
+            assert!(queues[0].open.is_none());
+        }
     }
 }

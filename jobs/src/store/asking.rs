@@ -188,7 +188,7 @@ impl Store {
             }
             Some(class) => {
                 let class = self.queue.class(class);
-                self.queue.at(class).paused = true;
+                self.queue.pause(class, true);
                 if self.put_back(Some(class)) {
                     // Jobs of other classes have the room.
                     self.resume_workers(fx);
@@ -238,7 +238,7 @@ impl Store {
             None => self.paused = false,
             Some(class) => {
                 let class = self.queue.class(class);
-                self.queue.at(class).paused = false;
+                self.queue.pause(class, false);
                 self.tidy(class);
             }
         }
@@ -247,14 +247,14 @@ impl Store {
 
     pub(crate) fn set_limit(&mut self, class: &str, limit: usize, fx: &mut Effects) {
         let class = self.queue.class(class);
-        self.queue.at(class).limit = limit;
+        self.queue.set_limit(class, limit);
         self.tidy(class);
         self.resume_workers(fx);
     }
 
     pub(crate) fn set_limit_per_key(&mut self, class: &str, limit: usize, fx: &mut Effects) {
         let class = self.queue.class(class);
-        self.queue.at(class).set_limit_per_key(limit);
+        self.queue.set_limit_per_key(class, limit);
         self.tidy(class);
         self.resume_workers(fx);
     }

@@ -221,7 +221,7 @@ impl Store {
             from,
             to,
         } = change;
-        let of_class = &mut self.queue.at(class).counts;
+        let of_class = self.queue.counts(class);
         for counts in [&mut self.counts, of_class] {
             *counts.at(from) -= 1;
             *counts.at(to) += 1;
@@ -242,7 +242,7 @@ impl Store {
     pub(super) fn count(&mut self, class: u32, state: JobState, by: i64) {
         let add = |count: &mut u64| *count = count.wrapping_add_signed(by);
         add(self.counts.at(state));
-        add(self.queue.at(class).counts.at(state));
+        add(self.queue.counts(class).at(state));
     }
 }
 
