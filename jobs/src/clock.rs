@@ -286,39 +286,6 @@ mod tests {
 
     use super::*;
 
-    /// A clock that does not know about its jumps, as the system's.
-    #[derive(Debug)]
-    struct Jumping(ManualClock);
-
-    impl Clock for Jumping {
-        fn now(&self) -> SystemTime {
-            self.0.now()
-        }
-
-        fn elapsed(&self) -> Duration {
-            self.0.elapsed()
-        }
-    }
-
-    #[test]
-    fn a_wall_time_follows_a_jump_within_a_step() {
-        let start = UNIX_EPOCH + Duration::from_secs(1_000_000);
-        let clock = ManualClock::new(start);
-        let watch = Watch::new(Arc::new(Jumping(clock.clone())));
-        let step = Jumping(clock.clone()).step().unwrap();
-        for hours in [8, 2] {
-            let set = start + Duration::from_secs(3600 * hours);
-            clock.set(set);
-            // Seen at the end of a step, although nobody but this has looked at the clock.
-            clock.advance(step);
-            assert_eq!(time(watch.now().wall), set + step);
-        }
-        // A clock without a step has no time in which it is not followed.
-        let watch = Watch::new(Arc::new(clock.clone()));
-        clock.set(start);
-        assert_eq!(time(watch.now().wall), start);
-    }
-
     #[test]
     fn a_time_that_no_type_has_leaves_the_clock_alone() {
         let start = UNIX_EPOCH + Duration::from_secs(1);

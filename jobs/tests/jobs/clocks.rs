@@ -43,6 +43,28 @@ fn a_start_time_is_that_of_the_clock_as_it_was_set_last() {
 }
 
 #[test]
+fn the_times_of_jobs_follow_a_jump_within_a_step() {
+    each(|rt| {
+        let clock = ManualClock::new(start());
+        let jumping = Jumping(clock.clone());
+        let step = jumping.step().unwrap();
+        let jobs = JobManager::builder(&rt)
+            .clock(jumping)
+            .keep(10, Duration::MAX)
+            .build();
+        for hours in [8, 2] {
+            let set = start() + hours * HOUR;
+            clock.set(set);
+            // Seen at the end of a step, although nothing of the manager waits for the time.
+            clock.advance(step);
+            let job = jobs.submit(|| ()).unwrap().id();
+            let status = jobs.wait(job).wait().unwrap();
+            assert_eq!(status.started_at, Some(set + step));
+        }
+    });
+}
+
+#[test]
 fn the_times_of_jobs_are_those_of_a_clock_that_was_set_forward() {
     each(|rt| {
         let clock = ManualClock::new(start());
