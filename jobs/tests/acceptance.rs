@@ -3,6 +3,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    fs,
     sync::{Arc, Mutex, mpsc},
     task::{Wake, Waker},
     thread,
@@ -23,57 +25,217 @@ fn the_manager_keeps_the_rules_on_every_runtime() {
     each(|rt| acceptance::check(&acceptance::job_manager(&rt)));
 }
 
-/// Each fault, and the cases that find it.
-const FAULTS: &[(Fault, &[&str])] = &[
-    (Fault::AcceptsNothingWhilePaused, &["JB-1.1"]),
-    (Fault::IdTwice, &["JB-1.1"]),
-    (Fault::NoLimitOfTheQueue, &["JB-1.2"]),
-    (Fault::RunsWhatItRefuses, &["JB-1.2"]),
-    (Fault::LosesJobs, &["JB-1.3"]),
-    (Fault::RunsTwice, &["JB-1.3"]),
-    (Fault::NoLimit, &["JB-1.4"]),
-    (Fault::OneAtATime, &["JB-1.4"]),
-    (Fault::NoPriority, &["JB-1.5"]),
-    (Fault::Starves, &["JB-1.5"]),
-    (Fault::StatesOutOfOrder, &["JB-2.1"]),
-    (Fault::StateIsMissing, &["JB-2.1"]),
-    (Fault::CrashesOnUnknown, &["JB-2.2"]),
-    (Fault::KnowsUnknown, &["JB-2.2"]),
-    (Fault::TornSnapshots, &["JB-2.3"]),
-    (Fault::KeepsAll, &["JB-2.4"]),
-    (Fault::LeaksResults, &["JB-2.4"]),
-    (Fault::ValueComesLate, &["JB-2.5"]),
-    (Fault::OneReaderAtATime, &["JB-2.5"]),
-    (Fault::TellsTheLastOnly, &["JB-2.6"]),
-    (Fault::CancelledRuns, &["JB-3.1"]),
-    (Fault::CancelledIsKept, &["JB-3.1"]),
-    (Fault::FutureIsKept, &["JB-3.2"]),
-    (Fault::FreesSlot, &["JB-3.3"]),
-    (Fault::HidesCancelling, &["JB-3.3"]),
-    (Fault::SaysNothingOfTheEnd, &["JB-3.4"]),
-    (Fault::NoTimeout, &["JB-3.5"]),
-    (Fault::LosesErrors, &["JB-4.1", "JB-4.2", "JB-4.4"]),
-    (Fault::DiesOfPanics, &["JB-4.2"]),
-    (Fault::LostOnRetry, &["JB-4.3", "JB-4.4"]),
-    (Fault::FirstAttemptAlways, &["JB-4.3", "JB-4.4"]),
-    (Fault::OneMoreAttempt, &["JB-4.4"]),
-    (Fault::DrainCancelsAll, &["JB-5.1"]),
-    (Fault::DrainReportsHalf, &["JB-5.1", "JB-5.2"]),
-    (Fault::DrainReportsTwice, &["JB-5.1"]),
-    (Fault::DrainLeavesWaiting, &["JB-5.2"]),
-    (Fault::DrainReportsToOne, &["JB-5.3"]),
-    (Fault::NotUnique, &["JB-6.1", "JB-6.2"]),
-    (Fault::UniqueForEver, &["JB-6.1"]),
-    (Fault::SkipsRuns, &["JB-7.1"]),
-    (Fault::NeverMakesUp, &["JB-7.2"]),
-    (Fault::MakesUpForAll, &["JB-7.2"]),
-    (Fault::DoublesRuns, &["JB-7.3"]),
+/// Each fault, what a manager with it does, and the cases that find it.
+const FAULTS: &[(Fault, &str, &[&str])] = &[
+    (
+        Fault::AcceptsNothingWhilePaused,
+        "refuses jobs while it is paused",
+        &["JB-1.1"],
+    ),
+    (
+        Fault::IdTwice,
+        "gives the id of one job to another",
+        &["JB-1.1"],
+    ),
+    (
+        Fault::NoLimitOfTheQueue,
+        "takes jobs without end",
+        &["JB-1.2"],
+    ),
+    (
+        Fault::RunsWhatItRefuses,
+        "runs a job that it has refused",
+        &["JB-1.2"],
+    ),
+    (
+        Fault::LosesJobs,
+        "cancels an accepted job now and then",
+        &["JB-1.3"],
+    ),
+    (Fault::RunsTwice, "runs a body twice", &["JB-1.3"]),
+    (
+        Fault::NoLimit,
+        "runs more jobs at a time than its limit",
+        &["JB-1.4"],
+    ),
+    (
+        Fault::OneAtATime,
+        "runs one job at a time, whatever its limit",
+        &["JB-1.4"],
+    ),
+    (Fault::NoPriority, "ignores priorities", &["JB-1.5"]),
+    (
+        Fault::Starves,
+        "lets jobs of a higher priority go first for ever",
+        &["JB-1.5"],
+    ),
+    (
+        Fault::StatesOutOfOrder,
+        "tells the states in another order",
+        &["JB-2.1"],
+    ),
+    (
+        Fault::StateIsMissing,
+        "never tells that a job runs",
+        &["JB-2.1"],
+    ),
+    (
+        Fault::CrashesOnUnknown,
+        "panics when it is asked for an id that it does not know",
+        &["JB-2.2"],
+    ),
+    (
+        Fault::KnowsUnknown,
+        "has a status for an id that it never gave",
+        &["JB-2.2"],
+    ),
+    (
+        Fault::TornSnapshots,
+        "takes a status from two moments",
+        &["JB-2.3"],
+    ),
+    (
+        Fault::KeepsAll,
+        "forgets no job that has ended",
+        &["JB-2.4"],
+    ),
+    (
+        Fault::LeaksResults,
+        "keeps the values of jobs that it has forgotten",
+        &["JB-2.4"],
+    ),
+    (
+        Fault::ValueComesLate,
+        "says completed before the value is there",
+        &["JB-2.5"],
+    ),
+    (
+        Fault::OneReaderAtATime,
+        "has the value for one of those that ask at the same time",
+        &["JB-2.5"],
+    ),
+    (
+        Fault::TellsTheLastOnly,
+        "tells the last waiter of a job, and no other",
+        &["JB-2.6"],
+    ),
+    (
+        Fault::CancelledRuns,
+        "runs a job that was cancelled while it waited",
+        &["JB-3.1"],
+    ),
+    (
+        Fault::CancelledIsKept,
+        "keeps the captures of a cancelled job",
+        &["JB-3.1"],
+    ),
+    (
+        Fault::FutureIsKept,
+        "lets a running future go on after it was cancelled",
+        &["JB-3.2"],
+    ),
+    (
+        Fault::FreesSlot,
+        "gives the slot of a cancelled closure away while it runs",
+        &["JB-3.3"],
+    ),
+    (
+        Fault::HidesCancelling,
+        "does not show that a running job was asked to end",
+        &["JB-3.3"],
+    ),
+    (
+        Fault::SaysNothingOfTheEnd,
+        "says of a job that has ended that it is cancelled",
+        &["JB-3.4"],
+    ),
+    (Fault::NoTimeout, "ignores timeouts", &["JB-3.5"]),
+    (
+        Fault::LosesErrors,
+        "forgets why a job has failed",
+        &["JB-4.1", "JB-4.2", "JB-4.4"],
+    ),
+    (
+        Fault::DiesOfPanics,
+        "loses its worker by a panic",
+        &["JB-4.2"],
+    ),
+    (
+        Fault::LostOnRetry,
+        "never runs a job again that it shows as retrying",
+        &["JB-4.3", "JB-4.4"],
+    ),
+    (
+        Fault::FirstAttemptAlways,
+        "tells the body of each attempt that it is the first",
+        &["JB-4.3", "JB-4.4"],
+    ),
+    (
+        Fault::OneMoreAttempt,
+        "tries once more than it was asked to",
+        &["JB-4.4"],
+    ),
+    (
+        Fault::DrainCancelsAll,
+        "cancels at once what a drain should let end",
+        &["JB-5.1"],
+    ),
+    (
+        Fault::DrainReportsHalf,
+        "reports half of the fates",
+        &["JB-5.1", "JB-5.2"],
+    ),
+    (
+        Fault::DrainReportsTwice,
+        "reports each fate twice",
+        &["JB-5.1"],
+    ),
+    (
+        Fault::DrainLeavesWaiting,
+        "leaves the jobs as they are when a drain's time is over",
+        &["JB-5.2"],
+    ),
+    (
+        Fault::DrainReportsToOne,
+        "reports the fates to the first of several drains",
+        &["JB-5.3"],
+    ),
+    (
+        Fault::NotUnique,
+        "ignores unique keys",
+        &["JB-6.1", "JB-6.2"],
+    ),
+    (
+        Fault::UniqueForEver,
+        "never frees a unique key",
+        &["JB-6.1"],
+    ),
+    (
+        Fault::SkipsRuns,
+        "skips a run of a schedule now and then",
+        &["JB-7.1"],
+    ),
+    (
+        Fault::NeverMakesUp,
+        "makes up for no missed run",
+        &["JB-7.2"],
+    ),
+    (
+        Fault::MakesUpForAll,
+        "makes up for each missed run where one is asked for",
+        &["JB-7.2"],
+    ),
+    (
+        Fault::DoublesRuns,
+        "runs once more when the clock is set back",
+        &["JB-7.3"],
+    ),
 ];
 
 #[test]
 fn each_case_finds_a_manager_that_is_broken_there() {
     let rt = any();
-    for (fault, cases) in FAULTS {
+    for (fault, _, cases) in FAULTS {
         let broken = BrokenFactory {
             whole: Arc::new(acceptance::job_manager(&rt)),
             fault: *fault,
@@ -92,12 +254,45 @@ fn each_case_finds_a_manager_that_is_broken_there() {
 
 #[test]
 fn no_case_passes_everything() {
-    let found: BTreeSet<_> = FAULTS.iter().flat_map(|(_, cases)| *cases).collect();
+    let found: BTreeSet<_> = FAULTS.iter().flat_map(|(_, _, cases)| *cases).collect();
     let all: BTreeSet<_> = acceptance::cases()
         .iter()
         .map(|case| &case.number)
         .collect();
     assert_eq!(found, all);
+}
+
+/// `docs/JOBS.md` has the cases, and the managers above.
+#[test]
+fn what_is_recorded_is_so() {
+    let mut text = format!(
+        "# Job managers\n\n\
+         The cases of `fourway_jobs::acceptance`, which hold a job manager to the rules JB-1 to JB-7 of the\n\
+         [contract](CONTRACT.md#jobs), and broken managers, of which each has one bug. `cargo test -p\n\
+         fourway-jobs --test acceptance` runs the cases on every runtime, where all of them pass, and on\n\
+         each broken manager, where those fail that are named here and no other of them. Each of the {}\n\
+         cases is failed by at least one of the {} managers.\n\n\
+         ## Cases\n\n| case | |\n|---|---|\n",
+        acceptance::cases().len(),
+        FAULTS.len(),
+    );
+    for case in acceptance::cases() {
+        let _ = writeln!(text, "| {} | {} |", case.number, case.name);
+    }
+    text += "\n## Broken managers\n\n| manager | it | failed by it |\n|---|---|---|\n";
+    for (fault, what, cases) in FAULTS {
+        let _ = writeln!(text, "| `{fault:?}` | {what} | {} |", cases.join(", "));
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/JOBS.md");
+    if std::env::var_os("FOURWAY_CONFORMANCE_UPDATE").is_some() {
+        fs::write(path, &text).unwrap();
+    }
+    let found = fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        found == text,
+        "docs/JOBS.md is out of date: run `FOURWAY_CONFORMANCE_UPDATE=1 cargo test -p fourway-jobs \
+         --test acceptance recorded`"
+    );
 }
 
 #[test]
