@@ -70,12 +70,6 @@ pub struct Server<R> {
     on_accept_error: Option<OnAcceptError>,
 }
 
-/// An HTTP/2 peer that sends nothing for this long gets a ping.
-const QUIET: Duration = Duration::from_secs(30);
-
-/// The longest time that hyper gets. It adds a time to the present one, and would panic.
-const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
-
 type OnAcceptError = Arc<dyn Fn(&io::Error) + Send + Sync>;
 type OnMalformed = Arc<dyn Fn(SocketAddr, &hyper::Error) + Send + Sync>;
 type OnTimeout = Arc<dyn Fn(SocketAddr, Timeout) + Send + Sync>;
@@ -112,11 +106,7 @@ impl<R: Runtime> Server<R> {
     pub fn new(runtime: &R) -> Self {
         let mut builder = auto::Builder::new(StreamExecutor::new(runtime.clone()));
         builder.http1().timer(Hyper::new(runtime.clone()));
-        builder
-            .http2()
-            .timer(Hyper::new(runtime.clone()))
-            .keep_alive_interval(QUIET)
-            .keep_alive_timeout(Duration::from_secs(60));
+        builder.http2().timer(Hyper::new(runtime.clone()));
         let limits = Limits {
             runtime: runtime.clone(),
             builder,
@@ -124,6 +114,8 @@ impl<R: Runtime> Server<R> {
             head: Some(Duration::from_secs(30)),
             send: Some(Duration::from_secs(60)),
             send_rate: 240,
+            ping: Some(Duration::from_secs(60)),
+            ping_interval: Duration::from_secs(30),
             nodelay: true,
             on_timeout: None,
             on_malformed: None,
@@ -165,8 +157,6 @@ impl<R: Runtime> Server<R> {
     /// [`ping_timeout`](Self::ping_timeout).
     pub fn head_timeout(mut self, time: Option<Duration>) -> Self {
         self.limits.head = time;
-        let time = time.map(|time| time.min(LONGEST));
-        self.limits.builder.http1().header_read_timeout(time);
         self
     }
 
@@ -211,17 +201,20 @@ impl<R: Runtime> Server<R> {
 
     /// How long an HTTP/2 peer may take to answer a ping; then its connection is closed. Otherwise, a
     /// peer that has vanished would keep its connection for ever. The server sends a ping when it has
-    /// received no request and no piece of a body for 30 seconds. Default: 60 seconds. `None`: no
-    /// pings.
+    /// received no request and no piece of a body for [`ping_interval`](Self::ping_interval). Default:
+    /// 60 seconds. `None`: no pings.
     ///
     /// The ping waits behind what the socket's send buffer has, so a peer that takes longer than this
     /// for those bytes is cut off, too. [`on_timeout`](Self::on_timeout) is not called.
     pub fn ping_timeout(mut self, time: Option<Duration>) -> Self {
-        let mut http2 = self.limits.builder.http2();
-        http2.keep_alive_interval(time.map(|_| QUIET));
-        if let Some(time) = time {
-            http2.keep_alive_timeout(time.min(LONGEST));
-        }
+        self.limits.ping = time;
+        self
+    }
+
+    /// How long an HTTP/2 peer may send no request and no piece of a body before it gets a ping: see
+    /// [`ping_timeout`](Self::ping_timeout). Default: 30 seconds.
+    pub fn ping_interval(mut self, time: Duration) -> Self {
+        self.limits.ping_interval = time;
         self
     }
 
@@ -261,6 +254,12 @@ impl<R: Runtime> Server<R> {
     }
 
     /// Sets hyper's options; the executor and the timers are set already.
+    ///
+    /// hyper's `header_read_timeout`, `keep_alive_interval` and `keep_alive_timeout` have no effect
+    /// here. hyper adds them to the present time, and panics in the task of a connection if that
+    /// exceeds what an `Instant` can hold. [`head_timeout`](Self::head_timeout),
+    /// [`ping_interval`](Self::ping_interval) and [`ping_timeout`](Self::ping_timeout) set them, and take
+    /// any duration.
     pub fn configure(mut self, set: impl FnOnce(&mut auto::Builder<StreamExecutor<R>>)) -> Self {
         set(&mut self.limits.builder);
         self
@@ -406,7 +405,7 @@ impl<R: Runtime> Server<R> {
         // caller's token.
         let ending = stop.child();
         let end = ending.clone().drop_guard();
-        let limits = Arc::new(self.limits);
+        let limits = Arc::new(self.limits.applied());
         let runtime = limits.runtime.clone();
         let shake_hands = Arc::new(shake_hands);
         let cut = CancellationToken::new();

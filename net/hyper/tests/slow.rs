@@ -31,6 +31,7 @@ on_every_runtime! { erased
     a_full_socket_keeps_no_streams
     an_http2_peer_that_answers_no_ping_is_closed
     times_without_an_end
+    no_time_reaches_hyper_as_it_is
 }
 
 const SOON: Option<Duration> = Some(Duration::from_millis(30));
@@ -322,9 +323,8 @@ fn a_full_socket_keeps_no_streams(rt: AnyRuntime) {
 fn an_http2_peer_that_answers_no_ping_is_closed(rt: AnyRuntime) {
     run(&rt, async {
         let server = Running::new(&rt, 1, |server| {
-            server.ping_timeout(SOON).configure(|builder| {
-                builder.http2().keep_alive_interval(SOON);
-            })
+            let interval = Duration::from_millis(30);
+            server.ping_timeout(SOON).ping_interval(interval)
         });
         let server = server.await;
         let mut stream = server.connect().await;
@@ -353,10 +353,8 @@ fn times_without_an_end(rt: AnyRuntime) {
                 .head_timeout(NEVER)
                 .send_timeout(NEVER)
                 .ping_timeout(NEVER)
+                .ping_interval(Duration::from_millis(30))
                 .grace(Duration::MAX)
-                .configure(|builder| {
-                    builder.http2().keep_alive_interval(SOON);
-                })
         });
         let server = server.await;
         let mut stream = server.connect().await;
@@ -384,6 +382,42 @@ fn times_without_an_end(rt: AnyRuntime) {
         stream.write_all(&ask).await.unwrap();
         let answer = [0, 0, 8, 6, 1, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
         while !taken.windows(17).any(|bytes| bytes == answer) {
+            let mut some = [0; 256];
+            let read = stream.read(&mut some).await.unwrap();
+            assert!(read > 0, "{taken:?}");
+            taken.extend_from_slice(&some[..read]);
+        }
+        drop(stream);
+        server.stop().await;
+    });
+}
+
+/// hyper adds each of its own to the present time, in the task of the connection.
+fn no_time_reaches_hyper_as_it_is(rt: AnyRuntime) {
+    run(&rt, async {
+        let server = Running::new(&rt, 1, |server| {
+            server.ping_interval(Duration::MAX).configure(|builder| {
+                builder.http1().header_read_timeout(Duration::MAX);
+                let mut http2 = builder.http2();
+                http2.keep_alive_interval(Duration::MAX);
+                http2.keep_alive_timeout(Duration::MAX);
+            })
+        });
+        let server = server.await;
+        let mut stream = server.connect().await;
+        for _ in 0..2 {
+            stream.write_all(ASK).await.unwrap();
+            answered(&mut stream).await;
+        }
+        let mut stream = server.connect().await;
+        stream.write_all(PREFACE).await.unwrap();
+        let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+        stream.write_all(&settings).await.unwrap();
+        stream.write_all(&ASK_HTTP2).await.unwrap();
+        let mut taken = Vec::new();
+        // The end of the answer: the stream's last piece, of one byte.
+        let last = [0, 0, 1, 0, 1, 0, 0, 0, 1, b'x'];
+        while !taken.windows(last.len()).any(|bytes| bytes == last) {
             let mut some = [0; 256];
             let read = stream.read(&mut some).await.unwrap();
             assert!(read > 0, "{taken:?}");

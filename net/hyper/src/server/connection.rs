@@ -49,9 +49,30 @@ pub(super) struct Limits<R> {
     pub(super) head: Option<Duration>,
     pub(super) send: Option<Duration>,
     pub(super) send_rate: u32,
+    /// How long a peer of HTTP/2 may take to answer a ping, if it gets any.
+    pub(super) ping: Option<Duration>,
+    /// After this long without a sign of it, it gets a ping.
+    pub(super) ping_interval: Duration,
     pub(super) nodelay: bool,
     pub(super) on_timeout: Option<OnTimeout>,
     pub(super) on_malformed: Option<OnMalformed>,
+}
+
+/// The longest time that hyper gets.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+impl<R: Runtime> Limits<R> {
+    /// With all times of `builder` set to those of `self`, whatever they were set to before: hyper adds
+    /// each to the present time, which panics if the sum is no `Instant`.
+    pub(super) fn applied(mut self) -> Self {
+        let head = self.head.map(|time| time.min(LONGEST));
+        self.builder.http1().header_read_timeout(head);
+        let (interval, ping) = (self.ping_interval.min(LONGEST), self.ping);
+        let mut http2 = self.builder.http2();
+        http2.keep_alive_interval(ping.map(|_| interval));
+        http2.keep_alive_timeout(ping.unwrap_or(LONGEST).min(LONGEST));
+        self
+    }
 }
 
 impl<R: Runtime, S> Connection<R, S> {
