@@ -13,7 +13,7 @@ use std::{
 use fourway_core::{Runtime, cancel::CancellationToken};
 use fourway_hyper::{Connector, Drain, Hyper, Server, Timeout};
 use fourway_net::TcpListener;
-use futures_rustls::{TlsAcceptor, rustls::ServerConfig};
+use futures_rustls::TlsAcceptor;
 use http_body_util::{BodyExt, Full};
 use hyper::{
     Method, Request, Response, StatusCode, Version,
@@ -24,78 +24,13 @@ use hyper::{
 use hyper_util::client::legacy::Client;
 
 use crate::{
-    Body, Log, Metrics,
+    Body, Log, Metrics, Settings, SettingsError,
     body::{Lender, Lent, Passing},
     head::{Head, Length, is_plain},
     headers::for_next_hop,
     log::{Entry, Line, Stamp},
     upstream::Upstreams,
 };
-
-/// The settings of a gateway.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// `HOST:PORT`, in turn.
-    pub upstreams: Vec<String>,
-    /// Connections at a time; more wait to be accepted.
-    pub max_connections: usize,
-    /// Requests at a time, until the end of the answer; more get 503.
-    pub max_requests: u64,
-    /// Of one peer; more get 429. Fewer than `max_requests`, so that one peer cannot take all
-    /// places.
-    pub max_requests_of_peer: usize,
-    /// How long to wait for the client's next piece of the request, then 408; for the upstream to
-    /// take a piece or to send the head of its answer, then 504; and for the next piece of the
-    /// answer, then it is cut off.
-    pub timeout: Duration,
-    /// The limit for the head of a request and for an idle connection. An incomplete head gets 408.
-    /// With HTTP/2, only for the first request.
-    pub head_timeout: Duration,
-    /// How long a client may take nothing, or too little, of an answer; then its connection is
-    /// closed, or its HTTP/2 stream reset.
-    pub send_timeout: Duration,
-    /// How many bytes a second, on average over `send_timeout`, an HTTP/2 client has to take for each
-    /// answer that waits; otherwise answers are reset.
-    pub send_rate: u32,
-    /// How long a connection to an upstream may take.
-    pub connect_timeout: Duration,
-    /// How often a safe request is tried again with another upstream after a failure.
-    pub retries: u32,
-    /// How long running requests may go on once it stops.
-    pub grace: Duration,
-    /// How often upstreams are checked, if at all. Without checks the metrics do not say whether they
-    /// are healthy.
-    pub check_every: Option<Duration>,
-    /// The path that a healthy upstream answers with success. Without it, a connection
-    /// is enough.
-    pub check_path: Option<String>,
-    /// Clients speak TLS: see [`tls::config`](crate::tls::config).
-    pub tls: Option<Arc<ServerConfig>>,
-    /// Gets a line for each error of the gateway itself: a connection that it cannot accept.
-    pub errors: Log,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            upstreams: Vec::new(),
-            max_connections: 10_000,
-            max_requests: 10_000,
-            max_requests_of_peer: 1_000,
-            timeout: Duration::from_secs(30),
-            head_timeout: Duration::from_secs(30),
-            send_timeout: Duration::from_secs(60),
-            send_rate: 240,
-            connect_timeout: Duration::from_secs(5),
-            retries: 2,
-            grace: Duration::from_secs(30),
-            check_every: Some(Duration::from_secs(5)),
-            check_path: None,
-            tls: None,
-            errors: Log::none(),
-        }
-    }
-}
 
 /// A reverse proxy for HTTP. It streams bodies both ways, and keeps only the pieces that are
 /// being sent.
@@ -110,8 +45,13 @@ pub struct Gateway<R: Runtime> {
 }
 
 impl<R: Runtime> Gateway<R> {
-    /// On `runtime`.
-    pub fn new(runtime: &R, settings: Settings, log: Log) -> Arc<Self> {
+    /// On `runtime`, with `log` as its access log.
+    ///
+    /// # Errors
+    ///
+    /// If nothing could be asked of an upstream as the settings say.
+    pub fn new(runtime: &R, settings: Settings, log: Log) -> Result<Arc<Self>, SettingsError> {
+        settings.check()?;
         // The limit for sending ends a connection whose upstream has answered early and reads no more:
         // nobody waits for the answer any longer. Before an answer, `forward` notices within two of
         // `timeout`, and says so by 504.
@@ -123,7 +63,7 @@ impl<R: Runtime> Gateway<R> {
             .pool_timer(Hyper::new(runtime.clone()))
             .pool_idle_timeout(Duration::from_secs(30))
             .build(connector);
-        Arc::new(Self {
+        Ok(Arc::new(Self {
             runtime: runtime.clone(),
             upstreams: Upstreams::new(settings.upstreams.clone()),
             settings,
@@ -131,7 +71,7 @@ impl<R: Runtime> Gateway<R> {
             metrics: Arc::default(),
             peers: Mutex::default(),
             log,
-        })
+        }))
     }
 
     /// The counters.

@@ -10,13 +10,15 @@ mod headers;
 mod host;
 mod log;
 mod metrics;
+mod settings;
 pub mod tcp;
 pub mod tls;
 mod upstream;
 
 pub use body::Body;
-pub use gateway::{Gateway, Settings};
+pub use gateway::Gateway;
 pub use headers::for_next_hop;
 pub use host::{is_path, is_upstream};
 pub use log::Log;
 pub use metrics::Metrics;
+pub use settings::{Settings, SettingsError};

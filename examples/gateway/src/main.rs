@@ -165,7 +165,7 @@ async fn serve(
         grace: Duration::from_millis(arguments.grace),
     };
     let upstream = settings.upstreams.first().cloned().unwrap_or_default();
-    let gateway = Gateway::new(runtime, settings, log.clone());
+    let gateway = Gateway::new(runtime, settings, log.clone()).map_err(io::Error::other)?;
     if let Some(address) = &arguments.metrics {
         let listener = runtime.listen_tcp(address).await?;
         let (gateway, stop) = (gateway.clone(), stop.clone());

@@ -12,8 +12,6 @@ use futures_util::future::join_all;
 use http_body_util::Empty;
 use hyper::body::Bytes;
 
-use crate::is_path;
-
 #[derive(Debug)]
 pub(crate) struct Upstreams {
     all: Vec<Upstream>,
@@ -112,9 +110,6 @@ async fn is_healthy<R: Runtime>(runtime: &R, authority: &str, path: Option<&str>
     let Some(path) = path else {
         return runtime.connect_tcp(authority).await.is_ok();
     };
-    if !is_path(path) {
-        return false;
-    }
     let Ok(uri) = format!("http://{authority}{path}").parse() else {
         return false;
     };

@@ -175,7 +175,7 @@ fn a_listener_that_ends(rt: AnyRuntime) {
                         errors: told,
                         ..settings(&[])
                     };
-                    let gateway = Gateway::new(&runtime, settings, Log::none());
+                    let gateway = Gateway::new(&runtime, settings, Log::none()).unwrap();
                     let metrics = gateway.metrics();
                     (gateway.serve(listener, &stop).await, metrics)
                 } else {

@@ -277,7 +277,7 @@ impl Bench {
             check_every: None,
             ..Settings::default()
         };
-        let gateway = Gateway::new(&rt, settings, Log::none());
+        let gateway = Gateway::new(&rt, settings, Log::none()).unwrap();
         let metrics = gateway.metrics();
         rt.spawn_detached(async move {
             gateway.serve(listener, &CancellationToken::new()).await;

@@ -117,7 +117,7 @@ impl Running {
         let listener = rt.listen_tcp("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let gateway = Gateway::new(rt, settings, log);
+        let gateway = Gateway::new(rt, settings, log).unwrap();
         let metrics = gateway.metrics();
         let stopped = stop.clone();
         let task = rt.spawn(async move { gateway.serve(listener, &stopped).await });
@@ -603,7 +603,7 @@ fn an_answer_to_head_has_no_body(rt: AnyRuntime) {
 
         let listener = rt.listen_tcp("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let gateway = Gateway::new(&rt, unchecked(&[nobody()]), Log::none());
+        let gateway = Gateway::new(&rt, unchecked(&[nobody()]), Log::none()).unwrap();
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let serving = rt.spawn(async move { gateway.serve_metrics(listener, &stopped).await });
@@ -630,7 +630,7 @@ fn metrics_are_there(rt: AnyRuntime) {
         let upstream = upstream(&rt, Gate::default(), Counter::default()).await;
         let listener = rt.listen_tcp("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let gateway = Gateway::new(&rt, settings(&[upstream]), Log::none());
+        let gateway = Gateway::new(&rt, settings(&[upstream]), Log::none()).unwrap();
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let serving = rt.spawn(async move { gateway.serve_metrics(listener, &stopped).await });
@@ -651,7 +651,7 @@ fn metrics_are_there(rt: AnyRuntime) {
         // Nobody knows, as nobody looks.
         let listener = rt.listen_tcp("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let gateway = Gateway::new(&rt, unchecked(&[upstream]), Log::none());
+        let gateway = Gateway::new(&rt, unchecked(&[upstream]), Log::none()).unwrap();
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let serving = rt.spawn(async move { gateway.serve_metrics(listener, &stopped).await });
@@ -675,7 +675,7 @@ fn checks_end_with_the_serving(rt: AnyRuntime) {
                 check_path: Some("/".to_owned()),
                 ..settings(&[upstream])
             };
-            let gateway = Gateway::new(&rt, settings, Log::none());
+            let gateway = Gateway::new(&rt, settings, Log::none()).unwrap();
             let left = Arc::downgrade(&gateway);
             let listener = rt.listen_tcp("127.0.0.1:0").await.unwrap();
             let socket = socket2::SockRef::from(&listener).try_clone().unwrap();

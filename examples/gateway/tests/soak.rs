@@ -12,7 +12,7 @@ use std::{
 };
 
 use fourway::{smol::Smol, std_thread::StdThread, tokio::Tokio};
-use fourway_core::{AnyRuntime, Spawner, Timer, cancel::CancellationToken};
+use fourway_core::{AnyRuntime, Shutdown, Spawner, Timer, cancel::CancellationToken};
 use fourway_hyper::Server;
 use fourway_net::{Net, TcpListener, TcpStream};
 use fourway_testing::{AGES, run};
@@ -32,7 +32,7 @@ fn soak() {
         round(&rt, Duration::from_millis(200));
         let before = Usage::settled(&rt, None);
         round(&rt, share);
-        // It waits until no additional descriptors and threads are left.
+        // It waits until no additional descriptors, threads and tasks are left.
         let after = Usage::settled(&rt, Some(&before));
         println!("{rt:?}\n  before {before:?}\n  after  {after:?}");
         assert!(
@@ -40,6 +40,7 @@ fn soak() {
             "descriptors are left"
         );
         assert!(after.threads <= before.threads, "threads are left");
+        assert!(after.tasks <= before.tasks, "tasks are left");
         // The allocator keeps some of what a peak took; a leak of a kilobyte each time would be
         // more than this.
         let more = after.kilobytes.saturating_sub(before.kilobytes);
@@ -66,11 +67,13 @@ fn runtimes() -> [AnyRuntime; 4] {
 struct Usage {
     descriptors: usize,
     threads: usize,
+    /// Tasks of the runtime, if it counts them.
+    tasks: Option<usize>,
     kilobytes: usize,
 }
 
 impl Usage {
-    fn now() -> Self {
+    fn now(rt: &AnyRuntime) -> Self {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let of = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name));
@@ -80,6 +83,7 @@ impl Usage {
         Self {
             descriptors: fs::read_dir("/proc/self/fd").map_or(0, Iterator::count),
             threads: of("Threads:"),
+            tasks: rt.status().executor.tasks,
             kilobytes: of("VmRSS:"),
         }
     }
@@ -87,17 +91,20 @@ impl Usage {
     /// The usage once it has not changed for a while; or, with `before`, once it is back to that.
     fn settled(rt: &AnyRuntime, before: Option<&Self>) -> Self {
         run(rt, async {
-            let (mut last, mut same) = (Self::now(), 0);
+            let (mut last, mut same) = (Self::now(rt), 0);
             loop {
                 let is_back = before.is_none_or(|before| {
-                    last.descriptors <= before.descriptors && last.threads <= before.threads
+                    last.descriptors <= before.descriptors
+                        && last.threads <= before.threads
+                        && last.tasks <= before.tasks
                 });
                 if is_back && same == 20 {
                     return last;
                 }
                 rt.sleep(Duration::from_millis(20)).await;
-                let now = Self::now();
-                let is_same = (now.descriptors, now.threads) == (last.descriptors, last.threads);
+                let now = Self::now(rt);
+                let counts = |usage: &Self| (usage.descriptors, usage.threads, usage.tasks);
+                let is_same = counts(&now) == counts(&last);
                 same = if is_same { 20.min(same + 1) } else { 0 };
                 last = now;
             }
@@ -130,7 +137,7 @@ fn round(rt: &AnyRuntime, time: Duration) {
             max_requests: 12,
             ..Settings::default()
         };
-        let gateway = Gateway::new(rt, settings, Log::new(rt, io::sink()));
+        let gateway = Gateway::new(rt, settings, Log::new(rt, io::sink())).unwrap();
         let metrics = gateway.metrics();
         let limits = tcp::Limits {
             connections: 12,

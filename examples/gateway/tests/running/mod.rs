@@ -25,7 +25,7 @@ impl Running {
         let address = listener.local_addr().unwrap();
         let (stop, shown) = (CancellationToken::new(), Shown::default());
         let log = Log::new(rt, shown.clone());
-        let gateway = Gateway::new(rt, settings, log.clone());
+        let gateway = Gateway::new(rt, settings, log.clone()).unwrap();
         let metrics = gateway.metrics();
         let stopped = stop.clone();
         let task = rt.spawn(async move { gateway.serve(listener, &stopped).await });

@@ -22,7 +22,10 @@ impl Front {
             upstreams: urls.iter().map(|url| url.replace("http://", "")).collect(),
             ..settings
         };
-        let (gateway, stopped) = (Gateway::new(rt, settings, Log::none()), stop.clone());
+        let (gateway, stopped) = (
+            Gateway::new(rt, settings, Log::none()).unwrap(),
+            stop.clone(),
+        );
         let serving = rt.spawn(async move {
             gateway.serve(listener, &stopped).await;
         });
