@@ -121,3 +121,43 @@ fn reap(reaper: &Mutex<Reaper>, ear: Option<&UnixStream>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use fourway_testing::eventually;
+    use rustix::process::{Pid, test_kill_process};
+
+    use super::*;
+
+    /// The thread began when there was no descriptor for an ear, and has one for each child by now.
+    #[test]
+    fn without_an_ear_it_looks_for_new_children() {
+        // Ends with its input, also if this test fails.
+        let mut waits = Command::new("cat");
+        waits.stdin(Stdio::piped()).stdout(Stdio::null());
+        let mut waits = waits.spawn().unwrap();
+        let input = waits.stdin.take();
+        let reaper = Mutex::new(Reaper {
+            arrived: vec![waits],
+            has_thread: true,
+            bell: None,
+        });
+        let has_taken_all = || lock(&reaper).arrived.is_empty();
+        thread::scope(|scope| {
+            // Moved here, so that it is dropped before the thread is joined.
+            let input = input;
+            scope.spawn(|| reap(&reaper, None));
+            eventually("the first child is taken", has_taken_all);
+            let ended = Command::new("true").spawn().unwrap();
+            let pid = Pid::from_child(&ended);
+            lock(&reaper).arrived.push(ended);
+            eventually("the second child is taken", has_taken_all);
+            // A zombie would still be there.
+            eventually("its status is taken", || test_kill_process(pid).is_err());
+            drop(input);
+        });
+        assert!(!lock(&reaper).has_thread);
+    }
+}
