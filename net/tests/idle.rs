@@ -14,7 +14,7 @@ use std::{
 use common::listener;
 use fourway_core::{AnyRuntime, BlockOn, Spawner, Timer};
 use fourway_net::Net;
-use fourway_testing::{run, runtimes};
+use fourway_testing::{Counter, eventually, run, runtimes};
 use futures_util::{
     AsyncReadExt, AsyncWriteExt, StreamExt,
     future::{FutureExt, join},
@@ -56,6 +56,7 @@ fn room() -> usize {
 
 fn idle(name: &str, rt: &AnyRuntime, sockets: usize) {
     let woken = Arc::new(Mutex::new(Vec::new()));
+    let waits = Counter::default();
     let (mut writes, task) = run(rt, async {
         let (listener, address) = listener(rt).await;
         let (mut writes, reads) = (Vec::new(), FuturesUnordered::new());
@@ -65,7 +66,9 @@ fn idle(name: &str, rt: &AnyRuntime, sockets: usize) {
                 let (mut read, write) = stream.into_split();
                 let i = writes.len();
                 writes.push(write);
+                let waits = waits.clone();
                 reads.push(async move {
+                    waits.add();
                     let result = read.read(&mut [0]).await;
                     (i, result, read)
                 });
@@ -74,6 +77,8 @@ fn idle(name: &str, rt: &AnyRuntime, sockets: usize) {
         let accept = async move { listener.accept().await.map(drop) };
         (writes, rt.spawn(tell(reads, accept, woken.clone())))
     });
+    // Before each waits, something happens.
+    eventually("each socket waits", || waits.get() == sockets / 2 * 2);
     // In the best of many slices the process uses almost no time. A busy thread would use all
     // of each slice, and a thread that polls each millisecond would use a part of each slice.
     let slice = Duration::from_millis(50);

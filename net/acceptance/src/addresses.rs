@@ -51,15 +51,36 @@ impl Silent {
     }
 }
 
-/// An address without a listener.
-///
-/// # Panics
-///
-/// If listening on the loopback fails.
-#[must_use]
-pub fn nobody() -> SocketAddr {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap()
+/// An address without a listener, which belongs to a socket, so that no listener gets it meanwhile.
+#[derive(Debug)]
+pub struct Nobody {
+    address: SocketAddr,
+    _socket: Socket,
+}
+
+impl Nobody {
+    /// On the loopback.
+    ///
+    /// # Panics
+    ///
+    /// If a socket cannot be bound there.
+    #[must_use]
+    #[allow(clippy::new_without_default, reason = "it opens a socket")]
+    pub fn new() -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        socket.bind(&any.into()).unwrap();
+        Self {
+            address: socket.local_addr().unwrap().as_socket().unwrap(),
+            _socket: socket,
+        }
+    }
+
+    /// The address, for as long as this lives.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
 }
 
 /// An unreachable address, and the kind of error that the system reports for it.

@@ -76,7 +76,7 @@ fn what_takes_longer_than_one_waits_is_asked_about_later() {
     let answer = service.post("/run", &endless());
     assert_eq!(answer.status, 202, "{}", answer.text);
     let id = answer.json()["id"].as_str().unwrap().to_owned();
-    assert_eq!(service.job(&id)["state"], "running");
+    service.until_state(&id, "running");
     assert_eq!(service.delete(&format!("/jobs/{id}")).status, 202);
     service.until_state(&id, "cancelled");
 }
@@ -144,6 +144,7 @@ fn what_has_failed_is_retried_one_by_one_or_all_at_once() {
 fn what_was_cancelled_is_run_again_only_if_that_is_asked_for() {
     let service = Service::start(&["--at-once", "1"]);
     let runs = service.submit(&endless());
+    service.until_state(&runs, "running");
     let waits = service.submit(&search(10));
     assert_eq!(service.delete(&format!("/jobs/{waits}")).status, 200);
     for query in ["", "?state=", "?state=,"] {

@@ -5,7 +5,7 @@ use std::{io, time::Duration};
 use futures_util::future::join;
 
 use crate::{
-    addresses::{Silent, nobody, unreachable},
+    addresses::{Nobody, Silent, unreachable},
     case::{Case, table},
     scene::{Scene, datagram_pair, read_to_end, write_all},
 };
@@ -51,7 +51,8 @@ fn a_reset_is_no_end(scene: &Scene<'_>) {
 
 fn refused_and_late(scene: &Scene<'_>) {
     scene.run(async {
-        let refused = scene.connect(nobody()).await.err().unwrap();
+        let nobody = Nobody::new();
+        let refused = scene.connect(nobody.address()).await.err().unwrap();
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
         let silent = Silent::new();
         let soon = Duration::from_millis(20);
@@ -63,7 +64,8 @@ fn refused_and_late(scene: &Scene<'_>) {
 fn each_address_is_tried(scene: &Scene<'_>) {
     scene.run(async {
         let listener = scene.net.listen().await.unwrap();
-        let to = vec![nobody(), listener.address()];
+        let nobody = Nobody::new();
+        let to = vec![nobody.address(), listener.address()];
         scene.net.connect(to, scene.patience).await.unwrap();
         listener.accept().await.unwrap();
         // Also beside an address that does not answer for longer than the case takes.
@@ -87,7 +89,8 @@ fn unreachable_is_not_refused(scene: &Scene<'_>) {
         let error = scene.connect(address).await.err().unwrap();
         // The kind that the system reports, neither refused nor timed out.
         assert_eq!(error.kind(), kind);
-        let refused = scene.connect(nobody()).await.err().unwrap();
+        let nobody = Nobody::new();
+        let refused = scene.connect(nobody.address()).await.err().unwrap();
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
         // The next address is tried after this error.
         let listener = scene.net.listen().await.unwrap();
