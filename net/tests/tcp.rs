@@ -14,7 +14,7 @@ use std::{
 use common::{kind, listener, pair};
 use fourway_core::Runtime;
 use fourway_net::{ConnectError, Keepalive, Net, TcpListener, TcpStream};
-use fourway_net_acceptance::addresses::{Silent, nobody};
+use fourway_net_acceptance::addresses::{Nobody, Silent};
 use fourway_testing::{on_every_runtime, poll_once, run};
 use futures_util::{
     AsyncRead, AsyncReadExt, AsyncWriteExt, StreamExt,
@@ -215,7 +215,8 @@ fn the_peer_resets<R: Runtime>(rt: R) {
 
 fn nobody_listens<R: Runtime>(rt: R) {
     run(&rt, async {
-        let address = nobody();
+        let nobody = Nobody::new();
+        let address = nobody.address();
         let error = rt.connect_tcp(address).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
         let inside = error.get_ref().unwrap().downcast_ref::<ConnectError>();
@@ -244,11 +245,13 @@ fn no_way_there<R: Runtime>(rt: R) {
 fn each_address_is_tried<R: Runtime>(rt: R) {
     run(&rt, async {
         let (listener, address) = listener(&rt).await;
-        let connect = rt.connect_tcp(vec![nobody(), nobody(), address]);
+        let refuse = [Nobody::new(), Nobody::new()];
+        let [first, second] = refuse.each_ref().map(Nobody::address);
+        let connect = rt.connect_tcp(vec![first, second, address]);
         let (stream, accepted) = join(connect.into_future(), listener.accept()).await;
         assert_eq!(stream.unwrap().peer_addr().unwrap(), address);
         accepted.unwrap();
-        let error = rt.connect_tcp(vec![nobody(), nobody()]).await.unwrap_err();
+        let error = rt.connect_tcp(vec![first, second]).await.unwrap_err();
         let inside = error.get_ref().unwrap().downcast_ref::<ConnectError>();
         assert_eq!(inside.unwrap().attempts().len(), 2);
         assert_eq!(kind(rt.connect_tcp(vec![]).await), io::ErrorKind::NotFound);
@@ -271,7 +274,8 @@ fn a_silent_address_is_overtaken<R: Runtime>(rt: R) {
 fn a_silent_address_takes_too_long<R: Runtime>(rt: R) {
     run(&rt, async {
         let silent = Silent::new();
-        let refused = nobody();
+        let nobody = Nobody::new();
+        let refused = nobody.address();
         let error = rt
             .connect_tcp(vec![refused, silent.address()])
             .timeout(Duration::from_millis(50))
