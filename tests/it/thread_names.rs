@@ -13,7 +13,18 @@ fn name() -> String {
     thread.name().unwrap_or_default().to_owned()
 }
 
-fn names(rt: &AnyRuntime, workers: usize) -> (String, String) {
+fn names(make: impl Fn() -> AnyRuntime, workers: usize) -> (String, String) {
+    for _ in 0..100 {
+        let names = names_of(&make(), workers);
+        // On a busy machine it stands in for a thread of Tokio's that is late.
+        if names.1 != "fourway-extra" {
+            return names;
+        }
+    }
+    panic!("the pool's own thread was late each time");
+}
+
+fn names_of(rt: &AnyRuntime, workers: usize) -> (String, String) {
     // Tokio gives its first threads the workers' names, and gives work to the first of them that
     // starts: the workers have to be there before there is more to run.
     let all = Arc::new(Barrier::new(workers));
@@ -31,8 +42,8 @@ fn names(rt: &AnyRuntime, workers: usize) -> (String, String) {
 }
 
 /// With a prefix that is as long as a name may be.
-fn check(rt: AnyRuntime, workers: usize) {
-    let (task, closure) = names(&rt, workers);
+fn check(make: impl Fn() -> AnyRuntime, workers: usize) {
+    let (task, closure) = names(make, workers);
     assert!(
         ["my-nice-servi-0", "my-nice-servi-1"].contains(&&*task),
         "{task}"
@@ -46,16 +57,16 @@ const PREFIX: &str = "my-nice-service";
 #[test]
 fn std_thread() {
     use fourway::std_thread::StdThread;
-    let rt = StdThread::builder().worker_threads(2).thread_name(PREFIX);
-    check(AnyRuntime::new(rt.build().unwrap()), 2);
+    let rt = || StdThread::builder().worker_threads(2).thread_name(PREFIX);
+    check(|| AnyRuntime::new(rt().build().unwrap()), 2);
 }
 
 #[cfg(feature = "smol")]
 #[test]
 fn smol() {
     use fourway::smol::Smol;
-    let rt = Smol::builder().worker_threads(2).thread_name(PREFIX);
-    check(AnyRuntime::new(rt.build().unwrap()), 2);
+    let rt = || Smol::builder().worker_threads(2).thread_name(PREFIX);
+    check(|| AnyRuntime::new(rt().build().unwrap()), 2);
 }
 
 /// Tokio has one name for both kinds, if it is not asked for each.
@@ -63,12 +74,12 @@ fn smol() {
 #[test]
 fn tokio() {
     use fourway::tokio::Tokio;
-    let rt = Tokio::builder().worker_threads(2).thread_name(PREFIX);
-    check(AnyRuntime::new(rt.build().unwrap()), 2);
-    let rt = Tokio::builder().current_thread().thread_name(PREFIX);
-    check(AnyRuntime::new(rt.build().unwrap()), 1);
-    let rt = Tokio::builder().worker_threads(2).build().unwrap();
-    let (task, closure) = names(&AnyRuntime::new(rt), 2);
+    let rt = || Tokio::builder().worker_threads(2).thread_name(PREFIX);
+    check(|| AnyRuntime::new(rt().build().unwrap()), 2);
+    let rt = || Tokio::builder().current_thread().thread_name(PREFIX);
+    check(|| AnyRuntime::new(rt().build().unwrap()), 1);
+    let rt = || Tokio::builder().worker_threads(2).build().unwrap();
+    let (task, closure) = names(|| AnyRuntime::new(rt()), 2);
     assert!(task.starts_with("fourway-tokio-"), "{task}");
     assert_eq!(closure, "fourway-offload");
 }

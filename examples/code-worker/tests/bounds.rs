@@ -166,6 +166,10 @@ fn what_goes_to_host_functions_and_back() {
     }
     #[cfg(unix)]
     for path in ["/dev/zero", "/dev/stdin", "/tmp"] {
+        // The input of the tests may be one.
+        if std::fs::metadata(path).is_ok_and(|it| it.is_file()) {
+            continue;
+        }
         let error = value(&rt, &connection, &format!("readFile('{path}')")).unwrap_err();
         assert!(error.message.contains("no regular file"), "{error}");
     }
