@@ -517,7 +517,8 @@ fn a_client_that_stops_in_the_middle_gets_408(rt: AnyRuntime) {
 
 fn a_client_that_stops_after_an_early_answer_is_closed(rt: AnyRuntime) {
     run(&rt, async {
-        let gateway = Running::with(&rt, Duration::from_millis(50)).await;
+        // Enough for the upstream to answer, as above.
+        let gateway = Running::with(&rt, Duration::from_secs(2)).await;
         // The upstream answers by the head alone. The client keeps its side open.
         let request = "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhe";
         let answer = gateway.say(request).await;
