@@ -254,6 +254,10 @@ fn deadlines_begin_with_the_turn(rt: AnyRuntime) {
             .deadline(Duration::from_millis(30))
             .build(0);
         run(&rt, async {
+            let hold = Gate::default();
+            let held = hold.clone();
+            let driver = rt.clone();
+            let holds = session.execute(move |_| driver.block_on(held.pass()));
             let waits = session.execute(async |_| pending::<()>().await);
             // Asked from the first moment on, while it waits in line.
             let stuck = Gate::default();
@@ -262,6 +266,8 @@ fn deadlines_begin_with_the_turn(rt: AnyRuntime) {
             let looks_at_nothing = session.execute(move |_| driver.block_on(inside.pass()));
             let asked = looks_at_nothing.token().clone();
             assert_eq!(asked.deadline(), None);
+            hold.open();
+            holds.await.unwrap();
             let asked = rt.spawn(async move { asked.cancelled().await });
             let loops = session.execute(|_| {
                 while let Ok(()) = cancel::check() {

@@ -4,11 +4,11 @@ use std::{
     future::pending,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use fourway_core::{BlockOn, Call, Shutdown, yield_now};
-use fourway_jobs::{Job, JobContext, JobManager, JobState, Schedule};
+use fourway_jobs::{Job, JobContext, JobManager, JobState, ManualClock, Schedule};
 use fourway_testing::{AGES, Counter, Gate, each, eventually, panic_quietly, poll_once, run};
 
 use super::manager;
@@ -100,13 +100,17 @@ fn a_drain_does_not_wait_for_what_is_paused() {
             [paused, waits, also].map(|id| (id, JobState::Cancelled))
         );
         // A job with a time of its own runs at that time, and the drain waits for it.
-        let jobs = manager(&rt);
+        let clock = ManualClock::new(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
+        let jobs = JobManager::builder(&rt).clock(clock.clone()).build();
         jobs.pause(Some("slow"));
         let paused = jobs.submit(Job::new(|| ()).class("slow")).unwrap().id();
         let soon = Job::new(|| ()).delay(Duration::from_millis(20));
         let soon = jobs.submit(soon).unwrap().id();
         let waits = jobs.submit(Job::new(|| ()).after([soon])).unwrap().id();
-        let report = run(&rt, jobs.drain(AGES));
+        let mut drain = Box::pin(jobs.drain(AGES).into_future());
+        assert!(rt.block_on(poll_once(drain.as_mut())).is_pending());
+        clock.advance(Duration::from_millis(20));
+        let report = run(&rt, drain);
         assert_eq!(
             report.fates,
             [
