@@ -14,8 +14,8 @@ use fourway_core::AnyRuntime;
 use fourway_jobs_acceptance::{Entry, Harm, Harmed, Place, Status, cases, run};
 use fourway_jobs_engine::{
     Beat, CancelAnswer, Capabilities, Capability, Counts, Engine, EngineError, EngineFuture, Fetch,
-    Filter, Held, JobId, Lease, Leased, MemoryEngine, NewJob, Page, Record, Settled, Submitted,
-    UniqueKey, Verdict, next_id,
+    Filter, Held, JobId, Lease, Leased, MemoryEngine, NewJob, Page, Record, RetryAnswer, Settled,
+    Submitted, UniqueKey, Verdict, next_id,
 };
 use places::{File, InMemory};
 
@@ -31,6 +31,7 @@ const BUGS: &[(&str, &[&str])] = &[
     ("hands out a thousand alone", &["EN-1.8"]),
     ("waits for its server for ever", &["EN-1.9"]),
     ("takes keys for what is there", &["EN-1.10"]),
+    ("needs all of its servers", &["EN-1.11"]),
     ("loses outputs", &["EN-2.1"]),
     (
         "asks nobody for the token",
@@ -76,6 +77,16 @@ const BUGS: &[(&str, &[&str])] = &[
     ("has no patience", &["EN-4.21"]),
     ("takes delays that it does not declare", &["EN-4.22"]),
     ("forgets keys with their jobs", &["EN-4.23"]),
+    ("takes keys that it does not declare", &["EN-4.24"]),
+    ("takes priorities that it does not declare", &["EN-4.25"]),
+    ("tells workers what it does not declare", &["EN-4.26"]),
+    ("takes progress that it does not declare", &["EN-4.27"]),
+    ("takes times that it does not declare", &["EN-4.28"]),
+    ("runs again what it does not declare", &["EN-4.29"]),
+    ("runs nothing again", &["EN-4.30", "EN-4.31", "EN-4.32"]),
+    ("loses arguments at the end", &["EN-4.30"]),
+    ("runs again beside another of its key", &["EN-4.33"]),
+    ("runs again for each who asks", &["EN-4.34"]),
 ];
 
 /// The cases that need processes run on a file, all others in memory.
@@ -270,6 +281,9 @@ impl Broken {
             }
             return Err(EngineError::unavailable("nobody answers"));
         }
+        if self.has("needs all of its servers") && self.suffers(Harm::Killed) {
+            return Err(EngineError::unavailable("one of the servers is gone"));
+        }
         if self.suffers(Harm::Cut) {
             return Err(EngineError::unavailable("the connection is cut"));
         }
@@ -301,9 +315,16 @@ impl Engine for Broken {
             "forgets all when it is opened again" | "forgets all with its server" => {
                 has.with(Capability::Durable)
             }
+            "needs all of its servers" => has.with(Capability::Replicated),
             "cancels what it does not declare" => has.without(Capability::CancelQueued),
             "lists what it does not declare" => has.without(Capability::List),
             "takes delays that it does not declare" => has.without(Capability::Delay),
+            "takes keys that it does not declare" => has.without(Capability::Unique),
+            "takes priorities that it does not declare" => has.without(Capability::Priority),
+            "tells workers what it does not declare" => has.without(Capability::CancelRunning),
+            "takes progress that it does not declare" => has.without(Capability::Progress),
+            "takes times that it does not declare" => has.without(Capability::Retention),
+            "runs again what it does not declare" => has.without(Capability::Retry),
             _ => has,
         }
     }
@@ -448,6 +469,27 @@ impl Engine for Broken {
         })
     }
 
+    fn retry(&self, id: JobId) -> EngineFuture<RetryAnswer> {
+        let this = self.clone();
+        Box::pin(async move {
+            if this.has("runs nothing again") {
+                return Ok(RetryAnswer::Queued);
+            }
+            Ok(match this.inner.retry(id).await? {
+                RetryAnswer::KeyTaken(_) if this.has("runs again beside another of its key") => {
+                    RetryAnswer::Queued
+                }
+                RetryAnswer::State(_) if this.has("runs again for each who asks") => {
+                    let job = this.inner.status(id).await?;
+                    let kind = job.map_or_else(String::new, |job| job.kind);
+                    this.inner.submit(vec![NewJob::new(kind, 1, "")]).await?;
+                    RetryAnswer::Queued
+                }
+                answer => answer,
+            })
+        })
+    }
+
     fn list(&self, filter: Filter) -> EngineFuture<Page> {
         let this = self.clone();
         Box::pin(async move {
@@ -491,6 +533,11 @@ impl Engine for Broken {
             }
             let named = fetch.kinds.len();
             let mut jobs = this.inner.fetch(fetch).await?;
+            if this.has("loses arguments at the end") {
+                for job in jobs.iter_mut().filter(|job| job.attempt > 1) {
+                    job.args.clear();
+                }
+            }
             if this.has("hands out twice what is named twice") && named > 1 {
                 jobs.extend(jobs.clone());
             }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::NewJob;
+
 /// One thing that an engine can do, or cannot.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
@@ -30,13 +32,16 @@ pub enum Capability {
     List,
     /// Clients see the progress that a job reports.
     Progress,
-    /// A job that has ended is forgotten when its time is up.
+    /// A job that has ended is forgotten when its time is up. An engine without this keeps jobs for as
+    /// long as it likes, and refuses a time other than the [default](crate::NewJob::KEEP).
     Retention,
+    /// A job that has ended without an output can be run again.
+    Retry,
 }
 
 impl Capability {
     /// All capabilities.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Durable,
         Self::Processes,
         Self::Replicated,
@@ -48,6 +53,7 @@ impl Capability {
         Self::List,
         Self::Progress,
         Self::Retention,
+        Self::Retry,
     ];
 
     /// The name that reports and [`Display`](fmt::Display) show.
@@ -65,6 +71,7 @@ impl Capability {
             Self::List => "list",
             Self::Progress => "progress",
             Self::Retention => "retention",
+            Self::Retry => "retry",
         }
     }
 }
@@ -93,7 +100,7 @@ impl Capabilities {
     #[must_use]
     pub fn in_process() -> Self {
         use Capability::{
-            CancelQueued, CancelRunning, Delay, List, Priority, Progress, Retention, Unique,
+            CancelQueued, CancelRunning, Delay, List, Priority, Progress, Retention, Retry, Unique,
         };
         [
             Delay,
@@ -104,6 +111,7 @@ impl Capabilities {
             List,
             Progress,
             Retention,
+            Retry,
         ]
         .into_iter()
         .fold(Self::none(), Self::with)
@@ -125,6 +133,20 @@ impl Capabilities {
     #[must_use]
     pub const fn has(self, capability: Capability) -> bool {
         self.0 & 1 << capability as u8 != 0
+    }
+
+    /// For engines: a capability that the job needs and that is not declared. The engine refuses the job
+    /// with [`EngineError::unsupported`](crate::EngineError::unsupported).
+    #[must_use]
+    pub fn lacking_for(self, job: &NewJob) -> Option<Capability> {
+        [
+            (Capability::Delay, !job.delay.is_zero()),
+            (Capability::Priority, job.priority != 0),
+            (Capability::Unique, job.unique.is_some()),
+            (Capability::Retention, job.keep != NewJob::KEEP),
+        ]
+        .into_iter()
+        .find_map(|(needs, so)| (so && !self.has(needs)).then_some(needs))
     }
 
     /// The declared capabilities.

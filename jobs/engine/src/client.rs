@@ -7,7 +7,7 @@ use fourway_jobs::{Counts, JobId, JobState};
 
 use crate::{
     CancelAnswer, Engine, EngineError, EngineFuture, Filter, JobKind, KindJob, OutputError, Page,
-    Record, Submitted,
+    Record, RetryAnswer, Submitted,
 };
 
 /// For how long the engine is asked to wait at a time.
@@ -155,6 +155,17 @@ impl JobClient {
         self.call(move |engine| engine.cancel(id))
     }
 
+    /// Runs a job again that has failed, timed out or was cancelled, in any process that has its kind. A
+    /// job that waits for its next attempt runs at once. The count of attempts goes on: see
+    /// [`RetryAnswer`].
+    ///
+    /// # Errors
+    ///
+    /// If the engine cannot be asked, or [lacks this](crate::Capability::Retry).
+    pub fn retry(&self, id: JobId) -> BoxCall<Result<RetryAnswer, EngineError>> {
+        self.call(move |engine| engine.retry(id))
+    }
+
     /// Some of the jobs, newest first.
     ///
     /// # Errors
@@ -258,6 +269,16 @@ impl<K: JobKind> KindHandle<K> {
     /// If the engine cannot be asked.
     pub fn cancel(&self) -> BoxCall<Result<CancelAnswer, EngineError>> {
         self.client.cancel(self.id())
+    }
+
+    /// Runs the job again: see [`JobClient::retry`]. [`output`](Self::output) waits for the end of
+    /// that then.
+    ///
+    /// # Errors
+    ///
+    /// If the engine cannot be asked, or [lacks this](crate::Capability::Retry).
+    pub fn retry(&self) -> BoxCall<Result<RetryAnswer, EngineError>> {
+        self.client.retry(self.id())
     }
 }
 

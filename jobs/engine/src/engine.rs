@@ -6,7 +6,7 @@ use fourway_jobs::{Counts, JobId};
 
 use crate::{
     Beat, CancelAnswer, Capabilities, EngineError, Fetch, Filter, Held, Lease, Leased, NewJob,
-    Page, Record, Settled, Submitted, Verdict,
+    Page, Record, RetryAnswer, Settled, Submitted, Verdict,
 };
 
 /// The future of an engine's answer. It borrows nothing and can be polled on any runtime.
@@ -32,7 +32,9 @@ pub type EngineFuture<T> = Pin<Box<dyn Future<Output = Result<T, EngineError>> +
 /// * A job whose lease has run out is handed out again, ends as dead or is cancelled, at the
 ///   latest with the next [`maintain`](Self::maintain) of any worker.
 /// * A request beyond the [`capabilities`](Self::capabilities) is refused with
-///   [`EngineError::unsupported`]. Cancelling has its own answer instead.
+///   [`EngineError::unsupported`]: a job that needs one ([`Capabilities::lacking_for`]), and with it the
+///   jobs beside it; a heartbeat with progress; lists, counts and retries. Cancelling has its own answer
+///   instead.
 /// * Methods that take several take each by itself: the answers are in their order.
 ///
 /// # Cancel safety
@@ -70,6 +72,14 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
 
     /// Cancels a job: see [`CancelAnswer`].
     fn cancel(&self, id: JobId) -> EngineFuture<CancelAnswer>;
+
+    /// Runs a job again that has failed, timed out or was cancelled, with the arguments that it had.
+    /// A job that waits for its next attempt runs at once. The count of attempts goes on, and at least
+    /// one more may follow.
+    ///
+    /// A second request finds the job queued, and says so. So the answer to a request that is repeated
+    /// after a lost answer may be its state.
+    fn retry(&self, id: JobId) -> EngineFuture<RetryAnswer>;
 
     /// Some jobs, newest first.
     fn list(&self, filter: Filter) -> EngineFuture<Page>;

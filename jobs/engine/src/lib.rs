@@ -52,8 +52,8 @@
 //! * **EN-3 poison ends.** A job that kills its worker each time ends as dead after its attempts,
 //!   which are counted when they begin; [some lost ones](NewJob::lost_attempts) may be made up
 //!   for. It holds up no other job.
-//! * **EN-4 the same everywhere.** Submitting, status, result and cancelling mean the same
-//!   everywhere, or the engine declares its limits.
+//! * **EN-4 the same everywhere.** Submitting, status, result, cancelling and running again
+//!   mean the same everywhere, or the engine declares its limits, and refuses what is beyond them.
 //!
 //! # Features
 //!
@@ -102,7 +102,7 @@ pub use kind::{JobKind, KindJob};
 pub use lease::{Beat, Fetch, Held, Lease, Leased, Settled, Verdict};
 pub use manager::{KindManager, KindManagerBuilder};
 pub use memory::MemoryEngine;
-pub use new_job::{CancelAnswer, NewJob, Submitted, UniqueKey};
+pub use new_job::{CancelAnswer, NewJob, RetryAnswer, Submitted, UniqueKey};
 pub use patience::{Changes, patiently};
 pub use record::{AttemptEnd, AttemptRecord, Record};
 pub use schedule::{KindSchedule, KindScheduleStatus, KindSchedules};

@@ -11,7 +11,8 @@ use fourway_jobs::{ATTEMPTS_KEPT, Counts, JobId, JobState, Progress};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AttemptEnd, AttemptRecord, CancelAnswer, Held, Lease, Leased, NewJob, Record, Settled, Verdict,
+    AttemptEnd, AttemptRecord, CancelAnswer, Held, Lease, Leased, NewJob, Record, RetryAnswer,
+    Settled, Verdict,
 };
 
 /// How many bytes of an error are kept with an attempt, and with the job. A store may have no room
@@ -40,6 +41,10 @@ pub struct Life {
     /// before there was this field.
     #[serde(default)]
     pub lost_attempts: u32,
+    /// How often it was queued [again](Self::retry) after its end. 0 in a life that was written before
+    /// there was this field.
+    #[serde(default)]
+    pub retried: u32,
 }
 
 /// The decision of [`Life::settle`].
@@ -109,6 +114,7 @@ impl Life {
             keep: millis(job.keep),
             unique_until,
             lost_attempts: job.lost_attempts,
+            retried: 0,
         };
         (life, job.args)
     }
@@ -290,6 +296,50 @@ impl Life {
             CancelAnswer::Dequeued
         } else {
             CancelAnswer::Requested
+        }
+    }
+
+    /// Queues it again, if it has ended without an output, or waits for its next attempt. With
+    /// [`Queued`](RetryAnswer::Queued) the life has changed.
+    ///
+    /// `holder` is another job that has its unique key now. An engine excludes that one takes the key
+    /// between its look and its write.
+    ///
+    /// A job whose last attempt is spent has one more.
+    pub fn retry(&mut self, holder: Option<JobId>, now: u64) -> RetryAnswer {
+        self.promote(now);
+        match self.record.state {
+            JobState::Retrying => {
+                self.await_turn(JobState::Queued, now);
+                return RetryAnswer::Queued;
+            }
+            JobState::Failed | JobState::Cancelled | JobState::TimedOut => {}
+            state => return RetryAnswer::State(state),
+        }
+        // It is not forgotten yet, and nobody may see that.
+        if self.forget_at().is_some_and(|at| at <= now) {
+            return RetryAnswer::Unknown;
+        }
+        if let Some(holder) = holder.filter(|holder| *holder != self.id()) {
+            return RetryAnswer::KeyTaken(holder);
+        }
+        self.retried = self.retried.saturating_add(1);
+        let job = &mut self.record;
+        job.max_attempts = job.max_attempts.max(job.attempt.saturating_add(1));
+        job.dead = false;
+        job.ended_at = None;
+        job.error = None;
+        job.progress = None;
+        self.await_turn(JobState::Queued, now);
+        RetryAnswer::Queued
+    }
+
+    /// As [`retry`](Self::retry), for a request that may have been handled before and whose answer was
+    /// lost: a job that is queued, and was retried before, is queued by it.
+    pub fn retry_again(&mut self, holder: Option<JobId>, now: u64) -> RetryAnswer {
+        match self.retry(holder, now) {
+            RetryAnswer::State(JobState::Queued) if self.retried > 0 => RetryAnswer::Queued,
+            answer => answer,
         }
     }
 
@@ -514,6 +564,71 @@ mod tests {
         assert_eq!(life.cancel(1002), CancelAnswer::Dequeued);
         let error = life.record.error.unwrap();
         assert_eq!(error, "cancelled before it ran again");
+    }
+
+    #[test]
+    fn a_job_that_is_retried_goes_on_with_its_attempts() {
+        let mut job = NewJob::new("kind", 1, "");
+        job.max_attempts = 1;
+        let mut life = running(job);
+        assert_eq!(
+            life.retry(None, 1001),
+            RetryAnswer::State(JobState::Running)
+        );
+        let error = "never".to_owned();
+        settled(&mut life, Verdict::DeadLetter { error }, 1002);
+        let other = crate::next_id();
+        let refused = life.clone();
+        assert_eq!(life.retry(Some(other), 1003), RetryAnswer::KeyTaken(other));
+        assert_eq!(life, refused);
+        // It may be found as the holder of its own key.
+        assert_eq!(life.retry(Some(life.id()), 1003), RetryAnswer::Queued);
+        let job = &life.record;
+        assert_eq!((job.state, job.due_at), (JobState::Queued, 1003));
+        assert_eq!((job.dead, &job.error, job.ended_at), (false, &None, None));
+        assert_eq!((job.attempt, job.max_attempts), (1, 2));
+        assert_eq!(life.forget_at(), None);
+        assert_eq!(life.retry(None, 1004), RetryAnswer::State(JobState::Queued));
+        assert_eq!(life.retry_again(None, 1004), RetryAnswer::Queued);
+        let leased = life.lease("w", Duration::from_secs(1), Vec::new(), 1005);
+        assert_eq!((leased.attempt, leased.lease.token), (2, 2));
+        // What was told of the first attempt is known, and changes nothing.
+        let late = life.settle(1, Verdict::Complete(Vec::new()), 1006);
+        assert_eq!(late, Change::Nothing(Settled::Lost));
+        let done = life.settle(2, Verdict::Complete(Vec::new()), 1006);
+        assert_eq!(done.settled(), Settled::Recorded);
+        assert_eq!(
+            life.retry_again(None, 1007),
+            RetryAnswer::State(JobState::Completed)
+        );
+    }
+
+    #[test]
+    fn a_job_that_waits_for_its_next_attempt_is_queued_by_a_retry() {
+        let mut life = running(NewJob::new("kind", 1, ""));
+        let verdict = Verdict::RetryLater {
+            delay: Duration::from_secs(1),
+            error: "no answer".to_owned(),
+            timed_out: false,
+        };
+        settled(&mut life, verdict, 1001);
+        let other = crate::next_id();
+        // The job has its key itself, if that lasts until its end.
+        assert_eq!(life.retry(Some(other), 1002), RetryAnswer::Queued);
+        let job = &life.record;
+        assert_eq!((job.state, job.due_at), (JobState::Queued, 1002));
+        assert_eq!(job.error.as_deref(), Some("no answer"));
+        assert_eq!(job.max_attempts, 5);
+    }
+
+    #[test]
+    fn a_job_whose_time_is_over_is_not_retried() {
+        let mut job = NewJob::new("kind", 1, "");
+        job.keep = Duration::from_millis(10);
+        let mut life = running(job);
+        settled(&mut life, Verdict::Cancelled, 1020);
+        assert_eq!(life.retry(None, 1030), RetryAnswer::Unknown);
+        assert_eq!(life.retry(None, 1029), RetryAnswer::Queued);
     }
 
     #[test]

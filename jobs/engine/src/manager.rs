@@ -14,13 +14,13 @@ use fourway_jobs::{BoxError, Clock, Counts, JobId};
 
 use crate::{
     CancelAnswer, Engine, EngineError, Filter, Handlers, JobClient, JobKind, KindContext,
-    KindHandle, KindJob, KindSchedules, MemoryEngine, OutputError, Page, Record, Worker,
-    WorkerBuilder, WorkerReport, WorkerStatus,
+    KindHandle, KindJob, KindSchedules, MemoryEngine, OutputError, Page, Record, RetryAnswer,
+    Worker, WorkerBuilder, WorkerReport, WorkerStatus,
     schedule::{ClockSetting, POLL},
 };
 
-/// The job manager of named kinds. It has the methods of a [`JobManager`](fourway_jobs::JobManager)
-/// for closures, on any engine.
+/// The job manager of named kinds: the methods of a [`JobManager`](fourway_jobs::JobManager) for
+/// closures that the table shows, on any engine.
 ///
 /// It is a [`JobClient`] and a [`Worker`] of one engine. By default the engine is its own
 /// [`MemoryEngine`]. With a durable engine, the same code submits jobs that outlive the process,
@@ -30,11 +30,12 @@ use crate::{
 /// | [`JobManager`](fourway_jobs::JobManager) | here |
 /// |---|---|
 /// | `submit(closure)`, `submit(job)` | [`submit`](Self::submit)`(kind, args)`, [`submit_job`](Self::submit_job)`(job)` |
-/// | `status(id)`, `wait(id)`, `cancel(id)`, `list(filter)` | the same, as calls, for an engine may have to be waited for |
+/// | `status(id)`, `wait(id)`, `cancel(id)`, `retry(id)`, `list(filter)` | the same, as calls, for an engine may have to be waited for; cancelling and retrying have an answer for each outcome |
 /// | `result::<T>(id)` | [`result`](Self::result)`(kind, id)` |
 /// | `overview().counts` | [`counts`](Self::counts) |
 /// | `schedule(name, schedule, make)` | [`schedule`](Self::schedule)`(name, schedule, make)`; with one engine, each run is submitted once |
 /// | `drain(timeout)` | [`drain`](Self::drain)`(timeout)`; what has not ended is given back, not lost |
+/// | `pause`, `resume`, limits of classes; `batch`; `subscribe`; `forget`; jobs after others | not here: no engine has them |
 ///
 /// # Dropping the last handle
 ///
@@ -187,6 +188,16 @@ impl KindManager {
     /// If the engine cannot be asked.
     pub fn cancel(&self, id: JobId) -> BoxCall<Result<CancelAnswer, EngineError>> {
         self.client.cancel(id)
+    }
+
+    /// Runs a job again that has failed, timed out or was cancelled, in any process that has its kind: see
+    /// [`JobClient::retry`].
+    ///
+    /// # Errors
+    ///
+    /// If the engine cannot be asked, or [lacks this](crate::Capability::Retry).
+    pub fn retry(&self, id: JobId) -> BoxCall<Result<RetryAnswer, EngineError>> {
+        self.client.retry(id)
     }
 
     /// Some of the jobs, newest first.

@@ -12,7 +12,7 @@ use fourway_jobs::{Counts, JobId, JobState};
 
 use crate::{
     Beat, CancelAnswer, Capabilities, Changes, Engine, EngineFuture, Fetch, Filter, Held, Lease,
-    Leased, NewJob, Page, Record, Settled, Submitted, Verdict,
+    Leased, NewJob, Page, Record, RetryAnswer, Settled, Submitted, Verdict,
     life::{Change, Life, count},
     patience::{patiently, ready},
 };
@@ -141,6 +141,11 @@ impl Engine for MemoryEngine {
     fn cancel(&self, id: JobId) -> EngineFuture<CancelAnswer> {
         let this = self.clone();
         Box::pin(async move { this.with(move |state, now| state.cancel(id, now)).await })
+    }
+
+    fn retry(&self, id: JobId) -> EngineFuture<RetryAnswer> {
+        let this = self.clone();
+        Box::pin(async move { this.with(move |state, now| state.retry(id, now)).await })
     }
 
     fn list(&self, filter: Filter) -> EngineFuture<Page> {
@@ -280,6 +285,27 @@ impl State {
             answer = life.cancel(now);
             true
         });
+        answer
+    }
+
+    fn retry(&mut self, id: JobId, now: u64) -> RetryAnswer {
+        let key = self.jobs.get(&id).and_then(|job| {
+            let record = &job.life.record;
+            Some((record.kind.clone(), record.unique.clone()?))
+        });
+        let holder = key.as_ref().and_then(|key| {
+            let last = self.jobs.get(self.unique.get(key)?)?;
+            last.life.takes_key(now).then(|| last.life.id())
+        });
+        let (mut answer, mut takes_key) = (RetryAnswer::Unknown, false);
+        self.change(id, |life| {
+            answer = life.retry(holder, now);
+            takes_key = life.takes_key(now);
+            true
+        });
+        if let Some(key) = key.filter(|_| takes_key && answer == RetryAnswer::Queued) {
+            self.unique.insert(key, id);
+        }
         answer
     }
 

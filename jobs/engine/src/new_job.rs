@@ -1,8 +1,9 @@
-//! Requests to an engine and its answers: [`NewJob`], [`Submitted`], [`CancelAnswer`].
+//! Requests to an engine and its answers: [`NewJob`], [`Submitted`], [`CancelAnswer`],
+//! [`RetryAnswer`].
 
 use std::{collections::BTreeMap, time::Duration};
 
-use fourway_jobs::JobId;
+use fourway_jobs::{JobId, JobState};
 
 /// A job on its way into an engine.
 ///
@@ -35,12 +36,15 @@ pub struct NewJob {
     pub lost_attempts: u32,
     /// How long an attempt may take. Workers enforce it.
     pub timeout: Option<Duration>,
-    /// How long it is known after its end: a week by default. A job whose [unique
+    /// How long it is known after its end: [a week](Self::KEEP) by default. A job whose [unique
     /// key](UniqueKey::within) has a period is known until that is over.
     pub keep: Duration,
 }
 
 impl NewJob {
+    /// How long a job is known after its end, unless it says otherwise.
+    pub const KEEP: Duration = Duration::from_secs(7 * 24 * 3600);
+
     /// A job of that kind, to run at once, with a new id.
     #[must_use]
     pub fn new(kind: impl Into<String>, version: u32, args: impl Into<Vec<u8>>) -> Self {
@@ -56,7 +60,7 @@ impl NewJob {
             max_attempts: 5,
             lost_attempts: 0,
             timeout: None,
-            keep: Duration::from_secs(7 * 24 * 3600),
+            keep: Self::KEEP,
         }
     }
 }
@@ -111,6 +115,22 @@ pub enum CancelAnswer {
     TooLate,
     /// The engine cannot cancel a job in the state in which it is.
     Unsupported,
+    /// No such job is known (any more).
+    Unknown,
+}
+
+/// The answer to a request to run a job again ([failures and retries](fourway_core::contract#JB-4),
+/// [the same everywhere](fourway_core::contract#EN-4)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RetryAnswer {
+    /// It had ended without an output, or waited for its next attempt, and is queued now.
+    Queued,
+    /// It is in this state, in which it cannot be tried again: it has completed, runs, or waits to run.
+    State(JobState),
+    /// Another job has its unique key by now.
+    KeyTaken(JobId),
     /// No such job is known (any more).
     Unknown,
 }

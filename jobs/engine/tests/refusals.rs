@@ -16,8 +16,8 @@ use fourway_jobs::ManualClock;
 use fourway_jobs_engine::{
     Beat, BoxError, CancelAnswer, Capabilities, Counts, Engine, EngineError, EngineFuture, Fetch,
     Filter, Handlers, Held, JobClient, JobId, JobKind, JobState, KindJob, KindManager,
-    KindSchedules, Lease, Leased, MemoryEngine, NewJob, Page, Record, Schedule, Settled, Submitted,
-    Verdict, Worker,
+    KindSchedules, Lease, Leased, MemoryEngine, NewJob, Page, Record, RetryAnswer, Schedule,
+    Settled, Submitted, Verdict, Worker,
 };
 use fourway_testing::{
     AGES, Counter, Gate, any, any_current_thread, eventually, panic_quietly, poll_once, run,
@@ -171,6 +171,10 @@ impl Engine for Fussy {
 
     fn cancel(&self, id: JobId) -> EngineFuture<CancelAnswer> {
         self.inner.cancel(id)
+    }
+
+    fn retry(&self, id: JobId) -> EngineFuture<RetryAnswer> {
+        self.inner.retry(id)
     }
 
     fn list(&self, filter: Filter) -> EngineFuture<Page> {

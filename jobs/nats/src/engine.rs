@@ -6,7 +6,8 @@ use fourway_adapt::fork::ForgetInChild;
 use fourway_core::{BoxCall, Runtime};
 use fourway_jobs_engine::{
     Beat, CancelAnswer, Capabilities, Capability, Counts, Engine, EngineError, EngineFuture, Fetch,
-    Filter, Held, JobId, Lease, Leased, NewJob, Page, Record, Settled, Submitted, Verdict,
+    Filter, Held, JobId, Lease, Leased, NewJob, Page, Record, RetryAnswer, Settled, Submitted,
+    Verdict,
 };
 
 use crate::{NatsBuilder, store::Store, tokio_side::Side};
@@ -137,6 +138,10 @@ impl Engine for NatsEngine {
 
     fn cancel(&self, id: JobId) -> EngineFuture<CancelAnswer> {
         self.change(move |store| async move { store.cancel(id).await })
+    }
+
+    fn retry(&self, id: JobId) -> EngineFuture<RetryAnswer> {
+        self.change(move |store| async move { store.retry(id).await })
     }
 
     fn list(&self, filter: Filter) -> EngineFuture<Page> {

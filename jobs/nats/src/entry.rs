@@ -3,20 +3,64 @@
 use fourway_jobs_engine::{EngineError, JobState, life::Life};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-/// The entry of a job in the bucket of records. The bytes after it are its output.
+/// The entry of a job in the bucket of records. The bytes after it are its output, or else the
+/// arguments of a job that has ended, as its message is gone then.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Entry {
     pub(crate) life: Life,
     /// The subject for acknowledgements of the message by which the job was handed out last. After
     /// recording a change, any process may use it to settle the message.
     pub(crate) ack: Option<String>,
+    /// The sequence number of the message that was sent last, until it is handed out. Programs that
+    /// did not know of retries wrote none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) message: Option<u64>,
+    /// It has ended, and the bytes are its arguments.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) has_args: bool,
 }
 
 impl Entry {
     /// The entry of a job that was never handed out.
     pub(crate) fn new(life: Life) -> Self {
-        Self { life, ack: None }
+        Self {
+            life,
+            ack: None,
+            message: None,
+            has_args: false,
+        }
     }
+
+    /// The entry of a job whose message was sent.
+    pub(crate) fn sent(life: Life, message: u64) -> Self {
+        Self {
+            message: Some(message),
+            ..Self::new(life)
+        }
+    }
+
+    /// It has ended in a state in which it may be tried again.
+    pub(crate) fn may_be_retried(&self) -> bool {
+        let state = self.life.record.state;
+        state.is_finished() && state != JobState::Completed
+    }
+
+    /// The sequence number of its message in the stream.
+    pub(crate) fn message(&self) -> Option<u64> {
+        let of_ack = |ack: &String| {
+            // `$JS.ACK.STREAM.CONSUMER.DELIVERED.SEQUENCE.…`, or with the domain and the account before the
+            // stream; then there is a token more at its end.
+            let tokens: Vec<_> = ack.split('.').collect();
+            let at = if tokens.len() >= 11 { 7 } else { 5 };
+            tokens.get(at)?.parse().ok()
+        };
+        self.ack.as_ref().and_then(of_ack).or(self.message)
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_false(so: &bool) -> bool {
+    !so
 }
 
 /// The claim of a unique key. The bytes after it are the arguments.
@@ -71,6 +115,34 @@ mod tests {
     use fourway_jobs_engine::NewJob;
 
     use super::*;
+
+    #[test]
+    fn a_message_is_known_by_its_acknowledgement() {
+        let (life, _) = Life::begin(NewJob::new("kind", 1, ""), 1000);
+        let mut entry = Entry::sent(life.clone(), 7);
+        assert_eq!(entry.message(), Some(7));
+        let old = "$JS.ACK.jobs-queue.v1-p128-kind.2.41.3.1700000000000000000.0";
+        let new = "$JS.ACK._.hash.jobs-queue.v1-p128-kind.2.42.3.1700000000000000000.0.token";
+        for (ack, message) in [(old, 41), (new, 42)] {
+            entry.ack = Some(ack.to_owned());
+            assert_eq!(entry.message(), Some(message));
+        }
+        assert_eq!(Entry::new(life).message(), None);
+    }
+
+    /// A line that other programs read is as long as it was.
+    #[test]
+    fn a_record_of_an_earlier_program_is_read() {
+        let (life, _) = Life::begin(NewJob::new("kind", 1, ""), 1000);
+        let written = write(&Entry::new(life), b"").unwrap();
+        let text = String::from_utf8(written).unwrap();
+        assert!(
+            !text.contains("has_args") && !text.contains("message"),
+            "{text}"
+        );
+        let (entry, _) = read::<Entry>(text.as_bytes()).unwrap();
+        assert!(!entry.has_args && entry.message.is_none());
+    }
 
     #[test]
     fn what_can_be_read_of_a_record_is_read() {

@@ -5,6 +5,9 @@
 //! sending it. A submitter that finds the key taken by a job without a record sends that job in the
 //! owner's place. This cannot revive a forgotten job, as its key is freed before its record is
 //! removed: if there is no record and the key is still unchanged, the job never had a record.
+//!
+//! A job that runs again after its end claims its key anew, with its [retries](Life::retried) counted. A
+//! submitter that finds the record with fewer queues the job in the claimer's place.
 
 use std::collections::BTreeMap;
 
@@ -81,13 +84,30 @@ impl Store {
         if let Known::Job(_) = self.known(id).await? {
             return Ok((Submitted::New(id), false));
         }
+        Ok(match self.claim_key(life, name, args).await? {
+            // Perhaps by an earlier submission that sent nothing. If this one is refused, the key must
+            // not stay either.
+            None => (Submitted::New(id), true),
+            Some(holder) => (Submitted::Existing(holder), false),
+        })
+    }
+
+    /// Claims the job's key for a job of which nothing is sent yet, or nothing since its last end; or
+    /// gives the job that has it.
+    pub(crate) async fn claim_key(
+        &self,
+        life: &Life,
+        name: &str,
+        args: &[u8],
+    ) -> Result<Option<JobId>, EngineError> {
+        let id = life.id();
         let claim = Claim { life: life.clone() };
         let claim = entry::write(&claim, args)?;
         let mut revision = 0;
         let mut tries = self.tries();
         loop {
             match self.keys().put(name, claim.clone(), revision).await? {
-                Written::As(_) => return Ok((Submitted::New(id), true)),
+                Written::As(_) => return Ok(None),
                 Written::Conflict => tries.again().await?,
             }
             let Some(found) = self.keys().get(name).await? else {
@@ -101,14 +121,24 @@ impl Store {
             let (there, there_args) = entry::read::<Claim>(&bytes)?;
             let there_id = there.life.id();
             if there_id == id {
-                // By an earlier submission that sent nothing. If this one is refused, the key must
-                // not stay either.
-                return Ok((Submitted::New(id), true));
+                if there.life.retried == life.retried {
+                    return Ok(None);
+                }
+                continue;
             }
             match self.known(there_id).await? {
                 Known::Job(job) => {
-                    if job.entry.life.takes_key(self.now()) {
-                        return Ok((Submitted::Existing(there_id), false));
+                    let other = &job.entry.life;
+                    if other.takes_key(self.now()) {
+                        return Ok(Some(there_id));
+                    }
+                    // It runs again, and has claimed its key for that. If it was written meanwhile, that
+                    // is found next.
+                    if there.life.retried > other.retried && job.entry.may_be_retried() {
+                        let _ = self
+                            .queue_again(there.life, there_args, job.revision)
+                            .await?;
+                        revision = 0;
                     }
                 }
                 Known::Forgotten => {}
@@ -116,7 +146,7 @@ impl Store {
                     let again = self.keys().get(name).await?;
                     if again.is_some_and(|again| again.revision == revision) {
                         self.introduce(there.life, there_args).await?;
-                        return Ok((Submitted::Existing(there_id), false));
+                        return Ok(Some(there_id));
                     }
                     // So that it is read again.
                     revision = 0;

@@ -15,7 +15,9 @@ use async_nats::{
     jetstream::{
         Context, Message,
         consumer::{AckPolicy, Consumer, pull},
-        stream::{Config, ConsumerErrorKind, RetentionPolicy, StorageType, Stream},
+        stream::{
+            Config, ConsumerErrorKind, RawMessageErrorKind, RetentionPolicy, StorageType, Stream,
+        },
     },
 };
 use fourway_jobs_engine::EngineError;
@@ -189,6 +191,21 @@ impl Lanes {
         fastrand::shuffle(&mut wanted);
         wanted.sort_by_key(|(lane, _)| -i16::from(lane.priority));
         Ok(wanted)
+    }
+
+    /// The message with that sequence number, if it was not removed.
+    pub(crate) async fn message(&self, sequence: u64) -> Result<Option<Vec<u8>>, EngineError> {
+        let get = || async {
+            match self.stream.get_raw_message(sequence).await {
+                Ok(message) => Ok(Some(message.payload.into())),
+                Err(error) => match error.kind() {
+                    RawMessageErrorKind::NoMessageFound => Ok(None),
+                    RawMessageErrorKind::JetStream(error) => Err(jetstream(&error)),
+                    _ => Err(unavailable(error)),
+                },
+            }
+        };
+        persistently(self.timeout, get).await
     }
 
     async fn list(&self) -> Result<Vec<Lane>, EngineError> {

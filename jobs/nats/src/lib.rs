@@ -17,6 +17,7 @@ mod first;
 mod keys;
 mod lanes;
 mod names;
+mod retry;
 mod store;
 mod sweep;
 mod tokio_side;

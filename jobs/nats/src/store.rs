@@ -23,7 +23,7 @@ use async_nats::{
 };
 use fourway_jobs_engine::{
     Beat, CancelAnswer, EngineError, Fetch, Held, JobId, JobState, Lease, Leased, NewJob, Record,
-    Settled, Submitted, Verdict,
+    RetryAnswer, Settled, Submitted, Verdict,
     life::{Change, Life},
 };
 use futures_util::{StreamExt, future::join_all};
@@ -167,6 +167,10 @@ impl Store {
         replicas.into_iter().fold(self.lanes.replicas(), usize::min)
     }
 
+    pub(crate) fn lanes(&self) -> &Lanes {
+        &self.lanes
+    }
+
     pub(crate) fn records(&self) -> &Bucket {
         &self.records
     }
@@ -218,7 +222,7 @@ impl Store {
         self.records.put(&key, bytes, revision).await
     }
 
-    fn fits(&self, bytes: usize) -> Result<(), EngineError> {
+    pub(crate) fn fits(&self, bytes: usize) -> Result<(), EngineError> {
         if bytes + HEADERS <= self.small {
             return Ok(());
         }
@@ -240,7 +244,8 @@ impl Store {
                 return Ok(None);
             };
             if job.entry.life.expire(now) {
-                match self.write(&job.entry, &[], job.revision).await? {
+                job.output = self.bytes_without_output(&mut job.entry).await?;
+                match self.write(&job.entry, &job.output, job.revision).await? {
                     Written::As(revision) => job.revision = revision,
                     Written::Conflict => {
                         tries.again().await?;
@@ -329,13 +334,14 @@ impl Store {
             // Each record is sent once its message is taken, while others are on their way.
             let taken = sent.into_iter().map(async |(life, args, sent)| {
                 let taken_at_once = match sent {
-                    Ok(sent) => sent.await.is_ok(),
-                    Err(_) => false,
+                    Ok(sent) => sent.await.ok(),
+                    Err(_) => None,
                 };
-                if !taken_at_once {
-                    self.send_surely(life, args).await?;
-                }
-                self.record_first(life).await
+                let message = match taken_at_once {
+                    Some(ack) => ack.sequence,
+                    None => self.send_surely(life, args).await?,
+                };
+                self.record_first(life, message).await
             });
             for recorded in join_all(taken).await {
                 recorded?;
@@ -346,34 +352,49 @@ impl Store {
 
     /// Completes the submission of a job that another process began.
     pub(crate) async fn introduce(&self, life: Life, args: &[u8]) -> Result<(), EngineError> {
-        self.send_surely(&life, args).await?;
-        self.record_first(&life).await
+        let message = self.send_surely(&life, args).await?;
+        self.record_first(&life, message).await
     }
 
-    /// Twice is once, by its id.
-    pub(crate) async fn send_surely(&self, life: &Life, args: &[u8]) -> Result<(), EngineError> {
+    /// Twice is once, by its id. Gives its sequence number.
+    pub(crate) async fn send_surely(&self, life: &Life, args: &[u8]) -> Result<u64, EngineError> {
         let send = || async {
             let sent = self.send(life, args).await?.await;
-            sent.map(drop).map_err(unavailable)
+            sent.map(|ack| ack.sequence).map_err(unavailable)
         };
         persistently(self.settings.timeout, send).await
     }
 
     /// Sends it to the queue first: the message holds the whole job.
     async fn send(&self, life: &Life, args: &[u8]) -> Result<PublishAckFuture, EngineError> {
+        let id = match life.retried {
+            0 => life.id().to_string(),
+            // Another message than the one before: see `retry`.
+            retried => format!("{}-{retried}", life.id()),
+        };
+        self.send_as(id, life, args).await
+    }
+
+    /// The id is the message's.
+    pub(crate) async fn send_as(
+        &self,
+        id: String,
+        life: &Life,
+        args: &[u8],
+    ) -> Result<PublishAckFuture, EngineError> {
         let lane = lane(&life.record);
         self.lanes.ensure(&lane).await?;
         let message = PublishMessage::build()
             .payload(entry::write(life, args)?.into())
-            .message_id(life.id().to_string());
+            .message_id(id);
         let subject = lane.subject(self.prefix());
         let sent = self.context.send_publish(subject, message).await;
         sent.map_err(unavailable)
     }
 
     /// A worker that fetched it may have written the record before.
-    async fn record_first(&self, life: &Life) -> Result<(), EngineError> {
-        let entry = Entry::new(life.clone());
+    async fn record_first(&self, life: &Life, message: u64) -> Result<(), EngineError> {
+        let entry = Entry::sent(life.clone(), message);
         if let Written::As(revision) = self.write(&entry, &[], 0).await? {
             self.first.wrote(life.id(), revision);
         }
@@ -433,7 +454,8 @@ impl Store {
             if answer == CancelAnswer::TooLate {
                 return Ok(answer);
             }
-            match self.write(&job.entry, &[], job.revision).await? {
+            let bytes = self.bytes_without_output(&mut job.entry).await?;
+            match self.write(&job.entry, &bytes, job.revision).await? {
                 // The worker that gets its message removes it.
                 Written::As(_) => return Ok(answer),
                 Written::Conflict => tries.again().await?,
@@ -576,6 +598,13 @@ impl Store {
                 };
             }
             let mut job = match known {
+                // A retry is on its way, or its process has died: see `retry`.
+                Known::Job(mut job) if first.retried > job.entry.life.retried => {
+                    if job.entry.life.retry(None, self.now()) == RetryAnswer::Queued {
+                        job.entry.has_args = false;
+                    }
+                    job
+                }
                 Known::Job(job) => job,
                 // Its submitter has not written the record yet, or never will.
                 Known::Never => Box::new(Job {
@@ -612,7 +641,8 @@ impl Store {
                 JobState::Scheduled | JobState::Retrying => Some(record.due_at),
                 _ended => {
                     let written = if expired {
-                        self.write(&job.entry, &job.output, job.revision).await?
+                        let args = self.args_that_fit(&mut job.entry, args);
+                        self.write(&job.entry, args, job.revision).await?
                     } else {
                         Written::As(job.revision)
                     };
@@ -710,7 +740,8 @@ impl Store {
             let change = entry.life.settle(lease.token, verdict.clone(), now);
             let settled = change.settled();
             let output = match change {
-                Change::Write(output) => output.unwrap_or_default(),
+                Change::Write(Some(output)) => output,
+                Change::Write(None) => self.bytes_without_output(&mut entry).await?,
                 Change::Nothing(_) => {
                     self.let_go(lease);
                     return Ok(settled);

@@ -6,8 +6,8 @@ use fourway_adapt::fork::ForgetInChild;
 use fourway_core::{AnyRuntime, BoxCall, Call, Runtime};
 use fourway_jobs_engine::{
     Beat, CancelAnswer, Capabilities, Capability, Changes, Counts, Engine, EngineError,
-    EngineFuture, Fetch, Filter, Held, JobId, Lease, Leased, NewJob, Page, Record, Settled,
-    Submitted, Verdict, patiently,
+    EngineFuture, Fetch, Filter, Held, JobId, Lease, Leased, NewJob, Page, Record, RetryAnswer,
+    Settled, Submitted, Verdict, patiently,
 };
 use tokio::{
     task::JoinError,
@@ -312,6 +312,11 @@ impl Engine for PostgresEngine {
     fn cancel(&self, id: JobId) -> EngineFuture<CancelAnswer> {
         let shared = self.shared.clone();
         Box::pin(async move { answer!(shared.writer.ask(Ask::Cancel(id)), Cancel) })
+    }
+
+    fn retry(&self, id: JobId) -> EngineFuture<RetryAnswer> {
+        let shared = self.shared.clone();
+        Box::pin(async move { answer!(shared.writer.ask(Ask::Retry(id)), Retry) })
     }
 
     fn list(&self, filter: Filter) -> EngineFuture<Page> {

@@ -9,7 +9,7 @@ use std::{
 
 use fourway_jobs_engine::{
     Beat, CancelAnswer, Counts, EngineError, Fetch, Filter, Held, JobId, JobState, Lease, Leased,
-    NewJob, Page, Record, Settled, Submitted, Verdict,
+    NewJob, Page, Record, RetryAnswer, Settled, Submitted, Verdict,
     columns::{self, stored},
     life::{Change, Life, millis},
     next_id,
@@ -36,6 +36,7 @@ const UNREADABLE: u64 = 60_000;
 pub(crate) enum Ask {
     Submit(Vec<NewJob>),
     Cancel(JobId),
+    Retry(JobId),
     Beat(Vec<Beat>, Duration),
     Settle(Vec<(Lease, Verdict)>),
     Fetch(Fetch),
@@ -60,7 +61,7 @@ impl Ask {
                 })
                 .sum(),
             Self::Fetch(fetch) => fetch.max,
-            Self::Cancel(_) | Self::Expire(_) => 1,
+            Self::Cancel(_) | Self::Retry(_) | Self::Expire(_) => 1,
             Self::Pass => 3 * SWEEP.unsigned_abs() as usize,
         }
     }
@@ -71,6 +72,7 @@ impl Ask {
 pub(crate) enum Answer {
     Submit(Vec<Submitted>),
     Cancel(CancelAnswer),
+    Retry(RetryAnswer),
     Beat(Vec<Held>),
     Settle(Vec<Settled>),
     /// With the time until the next due transition.
@@ -123,12 +125,12 @@ async fn attempt(
     let passes = has(|ask| matches!(ask, Ask::Pass | Ask::Fetch(_)))
         && group.next.is_some_and(|next| next <= group.now);
     let mut unreadable = None;
-    let fetched = if passes || has(|ask| matches!(ask, Ask::Submit(_))) {
+    let fetched = if passes || has(|ask| matches!(ask, Ask::Submit(_) | Ask::Retry(_))) {
         let (_, ended) = try_join(changes.update(db), ends.update_held(db)).await?;
         if ended < handed {
             return Ok(None);
         }
-        group.submit(asks, &mut answers).await?;
+        group.queue(asks, &mut answers).await?;
         if passes {
             unreadable = group.pass().await?;
         }
@@ -194,7 +196,7 @@ impl<'a> Group<'a> {
         let mut ids = BTreeSet::new();
         for ask in asks {
             match ask {
-                Ask::Cancel(id) | Ask::Expire(id) => {
+                Ask::Cancel(id) | Ask::Retry(id) | Ask::Expire(id) => {
                     ids.insert(*id);
                 }
                 Ask::Beat(beats, _) => ids.extend(beats.iter().map(|beat| beat.lease.id)),
@@ -270,7 +272,9 @@ impl<'a> Group<'a> {
                 self.expire(*id);
                 Some(Answer::Pass)
             }
-            Ask::Submit(_) | Ask::Fetch(_) | Ask::Pass => None,
+            // These need the unique keys, which are locked after all rows.
+            Ask::Submit(_) | Ask::Retry(_) => None,
+            Ask::Fetch(_) | Ask::Pass => None,
         }
     }
 
@@ -339,7 +343,8 @@ impl<'a> Group<'a> {
         Ok([changes, ends])
     }
 
-    async fn submit(
+    /// Queues those that are submitted, and those that are to run again: what may take a unique key.
+    async fn queue(
         &mut self,
         asks: &[&Ask],
         answers: &mut [Option<Answer>],
@@ -348,11 +353,62 @@ impl<'a> Group<'a> {
             Ask::Submit(jobs) => Some(jobs.as_slice()),
             _ => None,
         });
-        let all: Vec<&NewJob> = jobs.flatten().collect();
-        if all.is_empty() {
-            return Ok(());
+        let jobs: Vec<&NewJob> = jobs.flatten().collect();
+        let again = asks.iter().filter_map(|ask| match ask {
+            Ask::Retry(id) => self.lives.get(id),
+            _ => None,
+        });
+        // At once, in one order: of two transactions one waits for the other.
+        let mut keys = Keys::lock(self.db, &jobs, again, self.now).await?;
+        self.retry(asks, answers, &mut keys).await?;
+        if !jobs.is_empty() {
+            self.submit(asks, answers, keys).await?;
         }
-        let mut keys = Keys::lock(self.db, &all, self.now).await?;
+        Ok(())
+    }
+
+    async fn retry(
+        &mut self,
+        asks: &[&Ask],
+        answers: &mut [Option<Answer>],
+        keys: &mut Keys,
+    ) -> Result<(), EngineError> {
+        let mut changes = BTreeMap::new();
+        for (ask, answer) in asks.iter().zip(answers) {
+            let Ask::Retry(id) = ask else {
+                continue;
+            };
+            let retried = self.lives.get_mut(id).map(|life| {
+                let mut changed = life.expire(self.now);
+                let holder = keys.holder(life, self.now);
+                let answer = if self.again {
+                    life.retry_again(holder, self.now)
+                } else {
+                    life.retry(holder, self.now)
+                };
+                changed |= answer == RetryAnswer::Queued;
+                if changed {
+                    keys.take(life);
+                    changes.insert(*id, life.clone());
+                }
+                answer
+            });
+            *answer = Some(Answer::Retry(retried.unwrap_or(RetryAnswer::Unknown)));
+        }
+        self.tell |= !changes.is_empty();
+        let mut columns = Columns::default();
+        for life in changes.values() {
+            columns.push(life, None)?;
+        }
+        columns.update(self.db).await
+    }
+
+    async fn submit(
+        &mut self,
+        asks: &[&Ask],
+        answers: &mut [Option<Answer>],
+        mut keys: Keys,
+    ) -> Result<(), EngineError> {
         let mut begun: Vec<(Life, Vec<u8>)> = Vec::new();
         for (ask, answer) in asks.iter().zip(answers) {
             let Ask::Submit(jobs) = ask else {
@@ -360,12 +416,16 @@ impl<'a> Group<'a> {
             };
             let mut submitted = Vec::with_capacity(jobs.len());
             for job in jobs {
-                if let Some(there) = keys.holder(job, self.now) {
-                    submitted.push(Submitted::Existing(there));
-                    continue;
-                }
                 let (life, args) = Life::begin(job.clone(), self.now);
-                keys.take(job, &life);
+                // Submitted before: the row that is there stays, and its life says whether it has
+                // the key.
+                if !keys.known.contains(&job.id) {
+                    if let Some(there) = keys.holder(&life, self.now) {
+                        submitted.push(Submitted::Existing(there));
+                        continue;
+                    }
+                    keys.take(&life);
+                }
                 begun.push((life, args));
                 submitted.push(Submitted::New(job.id));
             }
@@ -499,12 +559,22 @@ struct Keys {
 }
 
 impl Keys {
-    async fn lock(db: &Db, jobs: &[&NewJob], now: u64) -> Result<Self, EngineError> {
-        let keyed = jobs.iter().filter_map(|job| {
+    /// Those of jobs that are submitted, and of jobs that are there.
+    async fn lock(
+        db: &Db,
+        jobs: &[&NewJob],
+        lives: impl Iterator<Item = &Life>,
+        now: u64,
+    ) -> Result<Self, EngineError> {
+        let new = jobs.iter().filter_map(|job| {
             let unique = job.unique.as_ref()?;
             Some((job.kind.as_str(), unique.key.as_str()))
         });
-        let keyed: BTreeSet<_> = keyed.collect();
+        let there = lives.filter_map(|life| {
+            let record = &life.record;
+            Some((record.kind.as_str(), record.unique.as_deref()?))
+        });
+        let keyed: BTreeSet<_> = new.chain(there).collect();
         if keyed.is_empty() {
             return Ok(Self::default());
         }
@@ -542,26 +612,21 @@ impl Keys {
     }
 
     /// The other job that has its key.
-    fn holder(&self, job: &NewJob, now: u64) -> Option<JobId> {
-        let unique = job.unique.as_ref()?;
-        // A job that is there was submitted before.
-        if self.known.contains(&job.id) {
-            return None;
-        }
-        let there = self.taken.get(&(job.kind.clone(), unique.key.clone()))?;
+    fn holder(&self, job: &Life, now: u64) -> Option<JobId> {
+        let there = self.taken.get(&Self::key(job)?)?;
         let holder = there.iter().find(|life| life.takes_key(now))?;
-        Some(holder.id()).filter(|id| *id != job.id)
+        Some(holder.id()).filter(|id| *id != job.id())
     }
 
-    fn take(&mut self, job: &NewJob, life: &Life) {
-        // Submitted before: the row that is there stays, and its life says whether it has the key.
-        if self.known.contains(&job.id) {
-            return;
+    fn take(&mut self, job: &Life) {
+        if let Some(key) = Self::key(job) {
+            self.taken.entry(key).or_default().push(job.clone());
         }
-        if let Some(unique) = &job.unique {
-            let key = (job.kind.clone(), unique.key.clone());
-            self.taken.entry(key).or_default().push(life.clone());
-        }
+    }
+
+    fn key(job: &Life) -> Option<(String, String)> {
+        let record = &job.record;
+        Some((record.kind.clone(), record.unique.clone()?))
     }
 }
 

@@ -14,7 +14,7 @@ use fourway_core::{AnyRuntime, BoxCall, Call, Runtime};
 use fourway_jobs_engine::{
     Beat, CancelAnswer, Capabilities, Capability, Changes, Counts, Engine, EngineError,
     EngineFuture, Fetch, Filter, Grouped, Held, JobId, Lease, Leased, NewJob, Page, Record,
-    Settled, Submitted, Verdict, patiently,
+    RetryAnswer, Settled, Submitted, Verdict, patiently,
 };
 
 use crate::{
@@ -229,6 +229,11 @@ impl Engine for SqliteEngine {
     fn cancel(&self, id: JobId) -> EngineFuture<CancelAnswer> {
         let shared = self.shared.clone();
         Box::pin(async move { shared.write(move |db, now| db.cancel(id, now)).await })
+    }
+
+    fn retry(&self, id: JobId) -> EngineFuture<RetryAnswer> {
+        let shared = self.shared.clone();
+        Box::pin(async move { shared.write(move |db, now| db.retry(id, now)).await })
     }
 
     fn list(&self, filter: Filter) -> EngineFuture<Page> {

@@ -2,7 +2,7 @@
 
 use fourway_jobs_engine::{
     Beat, CancelAnswer, Counts, EngineError, Fetch, Filter, Held, JobId, Lease, Leased, NewJob,
-    Page, Record, Settled, Submitted, Verdict,
+    Page, Record, RetryAnswer, Settled, Submitted, Verdict,
     columns::{self, stored},
     life::{Change, Life},
 };
@@ -141,15 +141,25 @@ impl Db {
     ///
     /// No life is read: an unreadable one does not hold up new jobs.
     fn holder(&self, job: &NewJob, key: &str, now: u64) -> Result<Option<Submitted>, EngineError> {
-        let ask = || {
+        let is_there = || {
             let mut ask = self.connection.prepare_cached(IS_THERE)?;
-            if ask.exists([job.id.to_bytes()])? {
-                return Ok(Some(Submitted::New(job.id)));
-            }
+            ask.exists([job.id.to_bytes()])
+        };
+        if is_there().map_err(|error| failed(&error))? {
+            return Ok(Some(Submitted::New(job.id)));
+        }
+        Ok(self
+            .holder_of(&job.kind, key, now)?
+            .map(Submitted::Existing))
+    }
+
+    /// The one job that has the key now.
+    fn holder_of(&self, kind: &str, key: &str, now: u64) -> Result<Option<JobId>, EngineError> {
+        let ask = || {
             let mut ask = self.connection.prepare_cached(HOLDER)?;
-            let values = params![job.kind, key, stored(now)];
+            let values = params![kind, key, stored(now)];
             let holder = ask.query_row(values, |row| row.get(0)).optional()?;
-            Ok(holder.map(|id| Submitted::Existing(JobId::from_bytes(id))))
+            Ok(holder.map(JobId::from_bytes))
         };
         ask().map_err(|error| failed(&error))
     }
@@ -173,6 +183,23 @@ impl Db {
         };
         let answer = kept.life.cancel(now);
         self.update(&kept)?;
+        Ok(answer)
+    }
+
+    pub(crate) fn retry(&self, id: JobId, now: u64) -> Result<RetryAnswer, EngineError> {
+        let Some(mut kept) = self.one(id)? else {
+            return Ok(RetryAnswer::Unknown);
+        };
+        let expired = kept.life.expire(now);
+        let record = &kept.life.record;
+        let holder = match &record.unique {
+            Some(key) => self.holder_of(&record.kind, key, now)?,
+            None => None,
+        };
+        let answer = kept.life.retry(holder, now);
+        if expired || answer == RetryAnswer::Queued {
+            self.update(&kept)?;
+        }
         Ok(answer)
     }
 

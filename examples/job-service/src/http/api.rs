@@ -525,17 +525,18 @@ pub(super) async fn cancel(
         (status = 400, description = "The id is invalid.", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "The job is unknown. It may have been removed some time after its end.", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "The job is queued, running or completed, or another job has its unique key.", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "A store keeps the jobs, and has the arguments of this one no longer.", body = Problem, content_type = "application/problem+json"),
         (status = 501, description = "A store keeps the jobs and cannot do this.", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The service is about to end and starts no more jobs.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn retry(State(app): State<Shared>, Id(id): Id) -> Answer<Response> {
-    let jobs = app.jobs.here()?;
-    if app.is_draining() && jobs.status(id).is_ok() {
+    if app.is_draining() {
+        // Or that it is unknown.
+        app.jobs.view(id).await?;
         return Err(Problem::closed(app.retry_after()));
     }
-    let retried = jobs.retry(id);
-    retried.map_err(|error| Problem::retry(&error, app.retry_after()))?;
+    app.jobs.retry(id, app.retry_after()).await?;
     Ok(accepted(app.jobs.view(id).await?))
 }
 

@@ -13,7 +13,7 @@ use fourway_core::{AnyRuntime, Timer};
 use fourway_jobs::{Counts, JobId, JobState};
 use fourway_jobs_engine::{
     Beat, CancelAnswer, Capabilities, Engine, EngineFuture, Fetch, Filter, Held, Lease, Leased,
-    NewJob, Page, Record, Settled, Submitted, Verdict, life::count,
+    NewJob, Page, Record, RetryAnswer, Settled, Submitted, Verdict, life::count,
 };
 
 /// How long a verdict may wait for what is counted.
@@ -132,6 +132,10 @@ impl Engine for Counted {
             }
             Ok(answer)
         })
+    }
+
+    fn retry(&self, id: JobId) -> EngineFuture<RetryAnswer> {
+        self.engine.retry(id)
     }
 
     fn list(&self, filter: Filter) -> EngineFuture<Page> {
@@ -262,6 +266,10 @@ mod tests {
 
         fn cancel(&self, id: JobId) -> EngineFuture<CancelAnswer> {
             self.0.cancel(id)
+        }
+
+        fn retry(&self, id: JobId) -> EngineFuture<RetryAnswer> {
+            self.0.retry(id)
         }
 
         fn list(&self, filter: Filter) -> EngineFuture<Page> {

@@ -155,6 +155,16 @@ impl Jobs {
         }
     }
 
+    pub(super) async fn retry(&self, id: JobId, retry_after: u64) -> Answer<()> {
+        match self {
+            Self::Here(jobs) => {
+                let retried = jobs.retry(id);
+                retried.map_err(|error| Problem::retry(&error, retry_after))
+            }
+            Self::Kept(kept) => kept.retry(id).await,
+        }
+    }
+
     pub(super) async fn list(&self, which: &Which) -> Answer<PageView> {
         match self {
             Self::Here(jobs) => {
@@ -186,7 +196,7 @@ impl Jobs {
             Self::Here(jobs) => Ok(jobs),
             Self::Kept(_) => Err(Problem::new(
                 StatusCode::NOT_IMPLEMENTED,
-                "jobs that are kept in a store are neither paused nor run again: submit another one",
+                "the queues of jobs that are kept in a store are not paused, and their jobs are run again one by one",
             )),
         }
     }

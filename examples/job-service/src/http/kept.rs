@@ -10,7 +10,7 @@ use axum::http::StatusCode;
 use fourway_core::{AnyRuntime, Timer};
 use fourway_jobs::{Counts, JobId, JobState};
 use fourway_jobs_engine::{
-    CancelAnswer, EngineError, Filter, JobClient, Page, Record, Worker, life,
+    CancelAnswer, EngineError, Filter, JobClient, Page, Record, RetryAnswer, Worker, life,
 };
 use tokio::sync::broadcast;
 
@@ -197,6 +197,24 @@ impl Kept {
                 let detail = format!("the store cannot cancel it: {other:?}");
                 Err(Problem::new(StatusCode::NOT_IMPLEMENTED, detail))
             }
+        }
+    }
+
+    pub(super) async fn retry(&self, id: JobId) -> Answer<()> {
+        let refused = |why: String| {
+            let detail = format!("the job {id} is not tried again: {why}");
+            Problem::new(StatusCode::CONFLICT, detail)
+        };
+        match self.jobs.retry(id).await.map_err(Problem::not_taken)? {
+            RetryAnswer::Queued => Ok(()),
+            RetryAnswer::State(state) => Err(refused(format!(
+                "it is {state}, and only a job that has ended without a value is"
+            ))),
+            RetryAnswer::KeyTaken(holder) => Err(refused(format!(
+                "{holder} has its unique key: wait for that, or cancel it"
+            ))),
+            RetryAnswer::Unknown => Err(unknown(id)),
+            other => Err(refused(format!("the store says {other:?}"))),
         }
     }
 

@@ -247,11 +247,32 @@ fn what_a_store_cannot_do_is_not_offered() {
         "return document.querySelectorAll('#jobs tbody tr').length",
         1,
     );
+    // One job can be run again, unless it has completed.
     browser.click("#jobs .name button");
+    let offered = "const b = document.getElementById('d-retry'); return b && [b.offsetParent !== null, b.disabled]";
+    browser.until(offered, json!([true, true]));
+}
+
+#[test]
+fn a_job_in_a_store_is_run_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = format!("sqlite:{}", folder.path().join("jobs.db").display());
+    let service = Service::start(&["--store", &store]);
+    let id = service.submit(&endless());
+    service.until_state(&id, "running");
+    service.delete(&format!("/jobs/{id}"));
+    service.until_state(&id, "cancelled");
+    let browser = Browser::open(&service.url);
     browser.until(
-        "return document.getElementById('d-retry')?.offsetParent === null",
-        true,
+        "return document.querySelectorAll('#jobs tbody tr').length",
+        1,
     );
+    browser.click("#jobs .name button");
+    browser.until("return document.getElementById('d-retry')?.disabled", false);
+    browser.click("#d-retry");
+    let job = service.until(&id, |job| job["state"] == "running");
+    assert_eq!(job["attempt"], 2);
+    service.delete(&format!("/jobs/{id}"));
 }
 
 #[test]

@@ -104,14 +104,36 @@ fn jobs_that_are_kept_are_asked_about_and_cancelled() {
     assert_eq!(service.delete(&format!("/jobs/{runs}")).status, 202);
     service.until_state(&runs, "cancelled");
     assert_eq!(service.delete(&format!("/jobs/{runs}")).status, 409);
-    for path in [
-        format!("/jobs/{runs}/retry"),
-        "/jobs/retry".into(),
-        "/queues/pause".into(),
-        "/queues/search/pause".into(),
-    ] {
-        assert_eq!(service.post_empty(&path).status, 501, "{path}");
+    for path in ["/jobs/retry", "/queues/pause", "/queues/search/pause"] {
+        assert_eq!(service.post_empty(path).status, 501, "{path}");
     }
+    // As often as it is asked for, one at a time.
+    for job in [&runs, waits] {
+        let retry = || service.post_empty(&format!("/jobs/{job}/retry"));
+        let again = retry();
+        assert_eq!((again.status, &again.json()["id"]), (202, &json!(job)));
+        let refused = retry();
+        assert_eq!(refused.status, 409, "{}", refused.text);
+    }
+    let again = service.until(&runs, |job| job["state"] == "running");
+    assert_eq!(
+        (&again["attempt"], &again["error"]),
+        (&json!(2), &json!(null))
+    );
+    for job in [&runs, waits] {
+        service.delete(&format!("/jobs/{job}"));
+        service.until_state(job, "cancelled");
+    }
+    assert_eq!(
+        service.post_empty(&format!("/jobs/{index}/retry")).status,
+        409
+    );
+    assert_eq!(
+        service
+            .post_empty("/jobs/01KB2Z8V3N0000000000000000/retry")
+            .status,
+        404
+    );
     assert_eq!(
         service.get("/status/01KB2Z8V3N0000000000000000").status,
         404

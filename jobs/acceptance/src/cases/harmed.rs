@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use fourway_jobs_engine::{EngineError, Fetch, JobState, NewJob, Settled, Submitted, Verdict};
+use fourway_jobs_engine::{
+    EngineError, Fetch, JobState, Lease, NewJob, Settled, Submitted, Verdict,
+};
 
 use crate::{
     case::{Case, table},
@@ -27,6 +29,9 @@ pub(super) fn cases() -> Vec<Case> {
         "EN-1.9", "a server that stands still is an error that may pass, and all goes on",
             "who waits for ever does not try another one, and nobody is told", stands_still,
             harm Stopped;
+        "EN-1.11", "all goes on while one of its servers is gone",
+            "machines are gone for longer than a restart takes", goes_on_without_one,
+            needs [Replicated], harm Killed;
     ]
 }
 
@@ -47,6 +52,48 @@ fn outlives_its_server(scene: &Scene<'_>) {
     let output = scene.again(|| engine.result(runs));
     assert_eq!(output.as_deref(), Some(&b"out"[..]));
     assert_eq!(scene.fetch_again(AGAIN).lease.id, waits);
+}
+
+/// It is asked again only until the other servers have agreed on a leader.
+fn goes_on_without_one(scene: &Scene<'_>) {
+    let before = scene.job();
+    let held = scene.fetch(scene.ages * 10).lease;
+    scene.harmed().begin(Harm::Killed);
+    let engine = &scene.engine;
+    let settle = |lease: Lease| {
+        let verdict = || vec![(lease, Verdict::Complete(b"out".to_vec()))];
+        let settled = scene.again(|| engine.settle(verdict()));
+        assert_eq!(settled, [Settled::Recorded]);
+    };
+    settle(held);
+    let jobs: Vec<_> = (0..20).map(|_| NewJob::new(KIND, 1, *b"")).collect();
+    let submitted = scene.again(|| engine.submit(jobs.clone()));
+    assert!(submitted.iter().all(|one| one.is_new()));
+    let mut done = vec![before];
+    let mut left: Vec<_> = jobs.iter().map(|job| job.id).collect();
+    // One of them is still there when the server is back.
+    while left.len() > 1 {
+        // The answer to a fetch may be lost: its job comes again.
+        let job = scene.fetch_again(AGAIN);
+        if let Some(at) = left.iter().position(|id| *id == job.lease.id) {
+            done.push(left.swap_remove(at));
+        }
+        settle(job.lease);
+    }
+    let completed = |id| {
+        let job = scene.again(|| engine.status(id)).expect("it is known");
+        assert_eq!(job.state, JobState::Completed);
+        let output = scene.again(|| engine.result(id));
+        assert_eq!(output.as_deref(), Some(&b"out"[..]));
+    };
+    done.iter().copied().for_each(completed);
+
+    scene.harmed().end(Harm::Killed);
+    done.iter().copied().for_each(completed);
+    let job = scene.fetch_again(scene.ages).lease;
+    assert_eq!(job.id, left[0]);
+    settle(job);
+    completed(job.id);
 }
 
 fn connection_cut(scene: &Scene<'_>) {

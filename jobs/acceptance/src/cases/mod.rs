@@ -4,7 +4,9 @@ mod accepted;
 mod harmed;
 mod poison;
 mod recorded;
+mod retried;
 mod same;
+mod undeclared;
 
 use crate::case::Case;
 
@@ -14,5 +16,7 @@ pub(crate) fn all() -> Vec<Case> {
     all.extend(recorded::cases());
     all.extend(poison::cases());
     all.extend(same::cases());
+    all.extend(undeclared::cases());
+    all.extend(retried::cases());
     all
 }

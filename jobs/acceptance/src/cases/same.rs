@@ -3,8 +3,8 @@
 use std::{cell::Cell, thread, time::Duration};
 
 use fourway_jobs_engine::{
-    Beat, CancelAnswer, EngineErrorKind, Fetch, Filter, Held, JobState, NewJob, Progress, Settled,
-    Submitted, UniqueKey, Verdict, next_id,
+    Beat, CancelAnswer, Fetch, Filter, Held, JobState, NewJob, Progress, Settled, Submitted,
+    UniqueKey, Verdict, next_id,
 };
 
 use crate::{
@@ -25,8 +25,6 @@ pub(super) fn cases() -> Vec<Case> {
             "ids come from outside", unknown;
         "EN-4.5", "what was to be cancelled and lost its worker is not run again",
             "nobody is there to be told", cancel_and_lost, needs [CancelRunning];
-        "EN-4.6", "cancelling what waits is refused where it cannot be done",
-            "what is not declared has an answer", cancel_queued_unsupported, without [CancelQueued];
         "EN-4.7", "one of two submitters at once has the unique key",
             "both looked before either wrote", unique_race, needs [Unique];
         "EN-4.8", "a unique key is free when its job has ended",
@@ -43,8 +41,6 @@ pub(super) fn cases() -> Vec<Case> {
             "an order that is the same everywhere", priority, needs [Priority];
         "EN-4.14", "jobs are listed by state and kind, page by page, and counted",
             "operators look", list, needs [List];
-        "EN-4.15", "lists are refused where there are none",
-            "what is not declared has an error", list_unsupported, without [List];
         "EN-4.16", "progress is seen by others",
             "whoever waits wants to know", progress, needs [Progress];
         "EN-4.17", "what has ended is forgotten when its time is up, and not before",
@@ -57,8 +53,6 @@ pub(super) fn cases() -> Vec<Case> {
             "who submits and who reads may be two", read_elsewhere, needs [Processes], unix true;
         "EN-4.21", "who fetches waits for the next job",
             "a worker does not ask all the time", fetch_waits;
-        "EN-4.22", "delays are refused where there are none",
-            "what is not declared has an error", delay_unsupported, without [Delay];
         "EN-4.23", "a unique key with a period outlives what is kept of its job",
             "once a day means once a day, however soon the job itself is of no interest",
             unique_beyond_keep, needs [Unique, Retention];
@@ -134,15 +128,6 @@ fn cancel_and_lost(scene: &Scene<'_>) {
     scene.eventually("it has ended", || scene.state(id).is_finished());
     assert_eq!(scene.state(id), JobState::Cancelled);
     assert!(scene.fetch_now(1).is_empty());
-}
-
-fn cancel_queued_unsupported(scene: &Scene<'_>) {
-    let id = scene.job();
-    assert_eq!(
-        scene.run(scene.engine.cancel(id)),
-        CancelAnswer::Unsupported
-    );
-    scene.complete(scene.fetch(scene.ages).lease, "out");
 }
 
 fn keyed(key: &str, within: Option<Duration>) -> NewJob {
@@ -335,20 +320,6 @@ fn list(scene: &Scene<'_>) {
     assert_eq!((counts.queued, counts.completed, counts.total()), (5, 1, 6));
 }
 
-fn list_unsupported(scene: &Scene<'_>) {
-    let error = scene
-        .try_run(scene.engine.list(Filter::new()))
-        .expect_err("it has no lists");
-    assert!(error.is_unsupported(), "{error}");
-    let error = scene
-        .try_run(scene.engine.counts())
-        .expect_err("it has no lists");
-    assert!(
-        matches!(error.kind(), EngineErrorKind::Unsupported(_)),
-        "{error}"
-    );
-}
-
 fn progress(scene: &Scene<'_>) {
     let id = scene.job();
     let job = scene.fetch(scene.ages);
@@ -450,13 +421,4 @@ fn fetch_waits(scene: &Scene<'_>) {
     assert_eq!(fetched, [submitted.get().expect("it was submitted")]);
     let none = scene.run(scene.engine.fetch(fetch(1, scene.ages).patience(BRIEF)));
     assert!(none.is_empty(), "patience is at an end");
-}
-
-fn delay_unsupported(scene: &Scene<'_>) {
-    let mut late = NewJob::new(KIND, 1, *b"");
-    late.delay = scene.ages;
-    let error = scene
-        .try_run(scene.engine.submit(vec![late]))
-        .expect_err("it has no delays");
-    assert!(error.is_unsupported(), "{error}");
 }
