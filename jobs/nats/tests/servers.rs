@@ -17,7 +17,7 @@ use fourway_jobs_engine::{
 };
 use fourway_jobs_nats::NatsEngine;
 use fourway_servers::{Nats, NatsCluster, nats_url, or_not_run};
-use fourway_testing::{any, eventually, run};
+use fourway_testing::{AGES, any, eventually, run};
 use places::Names;
 
 struct Count;
@@ -683,7 +683,7 @@ fn on_every_runtime() {
         let client = JobClient::new(&rt, engine);
         let job = client.submit(Count, 1).wait().unwrap();
         assert_eq!(run(&rt, job.output()).unwrap(), 2, "on {name}");
-        let report = run(&rt, worker.drain(Duration::from_secs(5)));
+        let report = run(&rt, worker.drain(AGES));
         assert!(report.left.is_empty(), "{report:?}");
     }
 }

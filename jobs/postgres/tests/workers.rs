@@ -5,7 +5,6 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
-    time::Duration,
 };
 
 use fourway_core::{AnyRuntime, Call};
@@ -14,7 +13,7 @@ use fourway_jobs_engine::{
 };
 use fourway_jobs_postgres::PostgresEngine;
 use fourway_servers::{Postgres, or_not_run, postgres_url};
-use fourway_testing::{Gate, any, eventually, run};
+use fourway_testing::{AGES, Gate, any, eventually, run};
 
 struct Count;
 
@@ -73,7 +72,7 @@ fn on_every_runtime() {
         let client = JobClient::new(&rt, engine);
         let job = client.submit(Count, 1).wait().unwrap();
         assert_eq!(run(&rt, job.output()).unwrap(), 2, "on {name}");
-        let report = run(&rt, worker.drain(Duration::from_secs(5)));
+        let report = run(&rt, worker.drain(AGES));
         assert!(report.left.is_empty(), "{report:?}");
     }
 }
