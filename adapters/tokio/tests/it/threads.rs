@@ -13,6 +13,7 @@ use std::{
 };
 
 use fourway_core::{BlockOn, Offload, Shutdown, Spawner, Task};
+use fourway_testing::eventually;
 use fourway_tokio::{Builder, Tokio};
 use tokio::runtime::Runtime;
 
@@ -82,7 +83,7 @@ fn count(counter: &Arc<AtomicUsize>) -> impl Fn() + Send + Sync + 'static {
 #[test]
 fn hooks_run_on_all_threads() {
     let hooked = |builder: Builder, before: usize| {
-        let (started, stopped) = (Arc::default(), Arc::default());
+        let (started, stopped) = (Arc::<AtomicUsize>::default(), Arc::default());
         let rt = builder
             .worker_threads(2)
             .offload_limit(1)
@@ -95,18 +96,29 @@ fn hooks_run_on_all_threads() {
             rt.spawn(async {}).await.unwrap();
             rt.offload(|| ()).await.unwrap();
         });
-        assert_eq!(started.load(Ordering::SeqCst), before + 1);
-        assert_eq!(stopped.load(Ordering::SeqCst), 0);
+        eventually("they have begun", || {
+            started.load(Ordering::SeqCst) > before
+        });
+        let counts = || [&started, &stopped].map(|count| count.load(Ordering::SeqCst));
+        let first = counts();
         // On a thread that stands in for one whose closure is parked.
         let inner = rt.clone();
         let nested = rt.offload(move || inner.block_on(inner.offload(|| 1)).unwrap());
         assert_eq!(rt.block_on(nested).unwrap(), 1);
         assert!(rt.shutdown(Duration::MAX).unwrap().is_clean());
-        assert_eq!(started.load(Ordering::SeqCst), before + 2);
-        assert_eq!(stopped.load(Ordering::SeqCst), before + 2);
+        let [started, stopped] = counts();
+        assert_eq!(started, stopped);
+        assert!(started >= before + 2, "{started}");
+        // On a busy machine a thread that is late has another one that stands in for it.
+        (first, started) == ([before + 1, 0], before + 2)
     };
-    hooked(Tokio::builder(), 2);
-    hooked(Tokio::builder().current_thread(), 1);
+    for (builder, before) in [
+        (Tokio::builder(), 2),
+        (Tokio::builder().current_thread(), 1),
+    ] {
+        let as_many = (0..20).any(|_| hooked(builder.clone(), before));
+        assert!(as_many, "there are more threads each time");
+    }
 }
 
 #[test]
