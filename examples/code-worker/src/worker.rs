@@ -595,8 +595,10 @@ impl Drop for Connection {
 /// which a standard error that nobody reads would block. It is counted.
 fn tell(overrun: &Overrun) {
     if !overrun.ended {
-        // Not `eprintln!`, which panics if the standard error is closed.
-        let _ = writeln!(anstream::stderr(), "code-worker: {overrun}");
+        // At once: on a terminal, the output of the code would come between the pieces of a
+        // `writeln!`. Not by `eprintln!`, which panics if the standard error is closed.
+        let line = format!("code-worker: {overrun}\n");
+        let _ = anstream::stderr().write_all(line.as_bytes());
     }
 }
 
