@@ -1,9 +1,8 @@
 //! The rules NE-1 to NE-5 as cases, on every runtime: `fourway-net-acceptance`, whose own tests
 //! show that each case catches sockets with its fault.
 //!
-//! Tests that need their own process are beside it: a process without descriptors
-//! (`tests/exhausted.rs`), a forked child (`tests/fork.rs`), the processor time of idle sockets
-//! (`tests/idle.rs`), the end of a process (`tests/ends.rs`).
+//! Tests that need their own process are beside it: what else fails without descriptors
+//! (`tests/exhausted.rs`), a forked child (`tests/fork.rs`), the end of a process (`tests/ends.rs`).
 
 use std::process::ExitCode;
 

@@ -14,6 +14,9 @@ pub struct Case {
     pub processes: bool,
     /// It needs datagram sockets: [`Network::datagrams`](crate::Network::datagrams).
     pub datagrams: bool,
+    /// It concerns the whole process, and no other case runs meanwhile. What else the process does
+    /// may fail then: it may have no free descriptors.
+    pub alone: bool,
     pub(crate) body: fn(&Scene<'_>),
 }
 
@@ -25,12 +28,13 @@ pub fn cases() -> Vec<Case> {
 
 /// The cases of a file.
 macro_rules! table {
-    ($($id:literal, $title:literal, $body:path $(, processes $processes:literal)? $(, datagrams $datagrams:literal)?;)*) => {
+    ($($id:literal, $title:literal, $body:path $(, processes $processes:literal)? $(, datagrams $datagrams:literal)? $(, alone $alone:literal)?;)*) => {
         vec![$(crate::case::Case {
             id: $id,
             title: $title,
             processes: false $(|| $processes)?,
             datagrams: false $(|| $datagrams)?,
+            alone: false $(|| $alone)?,
             body: $body,
         }),*]
     };

@@ -25,13 +25,15 @@
 //!
 //! # What is not here
 //!
-//! Some rules concern the whole process: a process without descriptors ([one socket holds up no
-//! other](fourway_core::contract#NE-3)), the cost of idle sockets ([one socket holds up no
-//! other](fourway_core::contract#NE-3)), a forked child ([sockets and the lives of
+//! Two parts of the rules need a process that does nothing else before and after, so `fourway-net` has
+//! tests for them: a forked child ([sockets and the lives of
 //! runtimes](fourway_core::contract#NE-4), [children and signals are waited for like
 //! sockets](fourway_core::contract#NE-5)), and drops at the end of a process ([sockets and the
-//! lives of runtimes](fourway_core::contract#NE-4)). Each rule needs its own process, so
-//! `fourway-net` has tests for them.
+//! lives of runtimes](fourway_core::contract#NE-4)). A fork also takes `unsafe` code, which this crate
+//! forbids.
+//!
+//! The cases about a process without descriptors and about 10,000 idle sockets ([one socket holds up no
+//! other](fourway_core::contract#NE-3)) run alone, one at a time: [`Case::alone`].
 
 #![forbid(unsafe_code)]
 
@@ -39,8 +41,10 @@
 compile_error!("fourway-net works on Unix alone so far, and so do the cases about it");
 
 pub mod addresses;
+mod alone;
 mod case;
 mod cases;
+mod descriptors;
 mod entry;
 mod network;
 mod run;

@@ -26,6 +26,12 @@ pub trait Network: Send + Sync {
         fourway_net::is_shutdown(error)
     }
 
+    /// Does the error say that the process has no descriptors left? By default as
+    /// [`fourway_net::is_exhausted`].
+    fn is_exhausted(&self, error: &io::Error) -> bool {
+        fourway_net::is_exhausted(error)
+    }
+
     /// Child processes and signals, if it has them. By default it has none, and the
     /// cases about them are left out ([children and signals are waited for like
     /// sockets](fourway_core::contract#NE-5)).

@@ -5,6 +5,7 @@ mod ends;
 mod holding;
 mod lives;
 mod processes;
+mod whole;
 
 use crate::case::Case;
 
@@ -13,6 +14,7 @@ pub(crate) fn all() -> Vec<Case> {
         dropping::cases(),
         ends::cases(),
         holding::cases(),
+        whole::cases(),
         lives::cases(),
         processes::cases(),
     ]

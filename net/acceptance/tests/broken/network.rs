@@ -10,11 +10,12 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
+    task::{Poll, Waker},
     time::Duration,
 };
 
-use fourway_core::{AnyRuntime, Shutdown, yield_now};
-use fourway_net::is_shutdown;
+use fourway_core::{AnyRuntime, Shutdown, Timer, yield_now};
+use fourway_net::{is_exhausted, is_shutdown};
 
 use fourway_net_acceptance::{
     Boxed, Child, DatagramSocket, Datagrams, Listener, Network, Processes, Signals, Sockets, Stream,
@@ -44,6 +45,11 @@ pub(crate) enum Fault {
     KeepsTheThread,
     OneAcceptAtATime,
     LooksAllTheTime,
+    GivesUpWithoutDescriptors,
+    SpinsWithoutDescriptors,
+    TellsNotWhy,
+    LooksNowAndThen,
+    WakesAnother,
     HangsAfterShutdown,
     EndsAfterShutdown,
     ToldByTheLastPoll,
@@ -70,6 +76,9 @@ struct Shared {
     busy: AtomicBool,
     /// A receiver of signals exists.
     hears: AtomicBool,
+    /// A read that waits ends.
+    ends_another: AtomicBool,
+    waiting: Mutex<Vec<Waker>>,
 }
 
 impl Broken {
@@ -80,6 +89,8 @@ impl Broken {
             kept: Mutex::default(),
             busy: AtomicBool::new(false),
             hears: AtomicBool::new(false),
+            ends_another: AtomicBool::new(false),
+            waiting: Mutex::default(),
         };
         Self {
             ours: Sockets::new(rt),
@@ -102,6 +113,28 @@ impl Shared {
         })
     }
 
+    /// Once it has ended, another one that waits ends as well.
+    async fn with_another<T>(
+        &self,
+        operation: impl Future<Output = io::Result<T>>,
+    ) -> io::Result<T> {
+        let mut operation = std::pin::pin!(operation);
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(result) = operation.as_mut().poll(cx) {
+                self.ends_another.store(true, Ordering::Release);
+                let waiting = std::mem::take(&mut *self.waiting.lock().unwrap());
+                waiting.into_iter().for_each(Waker::wake);
+                return Poll::Ready(result);
+            }
+            if self.ends_another.swap(false, Ordering::AcqRel) {
+                return Poll::Ready(Err(io::Error::other("it was another")));
+            }
+            self.waiting.lock().unwrap().push(cx.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+
     /// Applies the faults that any operation may have.
     async fn tell<T>(&self, operation: impl Future<Output = io::Result<T>>) -> io::Result<T> {
         if self.has(Fault::HangsElsewhere) && AnyRuntime::current().is_none() {
@@ -115,7 +148,22 @@ impl Shared {
             })
             .await;
         }
+        if self.has(Fault::LooksNowAndThen) {
+            let mut operation = std::pin::pin!(operation);
+            let pause = Duration::from_millis(1);
+            loop {
+                if let Ok(result) = self.rt.timeout(pause, operation.as_mut()).await {
+                    return result;
+                }
+            }
+        }
         match operation.await {
+            Err(error) if is_exhausted(&error) && self.has(Fault::GivesUpWithoutDescriptors) => {
+                pending().await
+            }
+            Err(error) if is_exhausted(&error) && self.has(Fault::TellsNotWhy) => {
+                Err(io::Error::other("it failed"))
+            }
             Err(error) if is_shutdown(&error) && self.has(Fault::HangsAfterShutdown) => {
                 pending().await
             }
@@ -223,6 +271,13 @@ impl Listener for BrokenListener {
             if self.shared.has(Fault::OneAcceptAtATime) && self.waits.swap(true, Ordering::AcqRel) {
                 pending::<()>().await;
             }
+            if self.shared.has(Fault::SpinsWithoutDescriptors) {
+                // As a loop around the system's `accept` would be told, without a pause.
+                if let Err(error) = std::fs::File::open("/dev/null") {
+                    yield_now().await;
+                    return Err(error);
+                }
+            }
             let stream = self.shared.tell(self.inner.accept()).await?;
             if self.shared.has(Fault::AcceptLosesConnections) {
                 yield_now().await;
@@ -268,14 +323,19 @@ impl Stream for BrokenStream {
             if shared.has(Fault::KeepsTheThread) {
                 // Polls again at once, without waiting to be woken.
                 let mut read = inner.read(buf);
-                let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+                let mut cx = std::task::Context::from_waker(Waker::noop());
                 loop {
-                    if let std::task::Poll::Ready(read) = Pin::new(&mut read).poll(&mut cx) {
+                    if let Poll::Ready(read) = Pin::new(&mut read).poll(&mut cx) {
                         return read;
                     }
                 }
             }
-            let read = shared.tell(inner.read(buf)).await;
+            let read = shared.tell(inner.read(buf));
+            let read = if shared.has(Fault::WakesAnother) {
+                shared.with_another(read).await
+            } else {
+                read.await
+            };
             if shared.has(Fault::ReadLosesBytes) {
                 yield_now().await;
             }
