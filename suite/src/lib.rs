@@ -30,6 +30,9 @@
 #![forbid(unsafe_code)]
 
 mod case;
+mod html;
+mod junit;
+pub mod page;
 mod report;
 mod run;
 mod status;
@@ -37,6 +40,7 @@ mod subject;
 mod watch;
 
 pub use case::Case;
+pub use junit::{Junit, JunitCase};
 pub use report::{CaseReport, Report, SCHEMA, SubjectReport};
 pub use run::Suite;
 pub use status::Status;

@@ -55,8 +55,8 @@ impl Suite {
     ///
     /// The arguments are those of `cargo test`; each case is a test with the name `SUBJECT ID
     /// TITLE`, and is ignored if it is [unsupported](Case::unsupported). After `report` as the
-    /// first argument, `--json FILE` and `--markdown FILE` say where to write the results, and
-    /// `--with FILE` puts an earlier report, in JSON, before them.
+    /// first argument, `--json FILE`, `--junit FILE`, `--html FILE` and `--markdown FILE` say where to
+    /// write the results, and `--with FILE` puts an earlier report, in JSON, before them.
     #[must_use]
     pub fn main(self) -> ExitCode {
         let args: Vec<String> = env::args().skip(1).collect();
@@ -130,6 +130,8 @@ impl Suite {
         for (form, path) in outputs {
             let text = match form {
                 Form::Json => report.to_json().map_err(io::Error::from),
+                Form::Junit => report.to_junit(),
+                Form::Html => Ok(report.to_html()),
                 Form::Markdown => Ok(table.clone()),
             };
             if let Err(error) = text.and_then(|text| fs::write(path, text)) {
@@ -153,6 +155,8 @@ impl Suite {
 #[derive(Clone, Copy)]
 enum Form {
     Json,
+    Junit,
+    Html,
     Markdown,
 }
 
@@ -164,6 +168,8 @@ fn forms(args: &[String]) -> Result<Wanted<'_>, ExitCode> {
     for pair in args.chunks(2) {
         match pair {
             [form, path] if form == "--json" => outputs.push((Form::Json, path.as_str())),
+            [form, path] if form == "--junit" => outputs.push((Form::Junit, path.as_str())),
+            [form, path] if form == "--html" => outputs.push((Form::Html, path.as_str())),
             [form, path] if form == "--markdown" => outputs.push((Form::Markdown, path.as_str())),
             [form, path] if form == "--with" => {
                 let text = fs::read_to_string(path);
@@ -177,7 +183,10 @@ fn forms(args: &[String]) -> Result<Wanted<'_>, ExitCode> {
                 }
             }
             _ => {
-                eprintln!("usage: report [--with FILE]… [--json FILE] [--markdown FILE]");
+                eprintln!(
+                    "usage: report [--with FILE]… [--json FILE] [--junit FILE] [--html FILE] \
+                     [--markdown FILE]"
+                );
                 return Err(ExitCode::from(2));
             }
         }

@@ -117,6 +117,38 @@ fn tables() {
 }
 
 #[test]
+fn junit() {
+    let text = two().to_junit().unwrap();
+    assert!(
+        text.contains("<testsuites name=\"fourway-acceptance\" tests=\"4\""),
+        "{text}"
+    );
+    assert_eq!(text.matches("<testsuite name=").count(), 2, "{text}");
+    assert!(text.contains("classname=\"second.AA-1\""), "{text}");
+    assert_eq!(text.matches("<skipped").count(), 1, "{text}");
+    assert!(text.contains("see the README"), "{text}");
+}
+
+#[test]
+fn html() {
+    let broken = Subject::new("<third>", AGES).cases([fails("AA-1.2")]);
+    let mut report = two();
+    report.subjects.extend(Suite::new([broken]).run().subjects);
+    let page = report.to_html();
+    for part in [
+        // Each case once, with the subjects that do not pass it.
+        "<details class=\"case good\" data-bad=\"\" data-failed=\"\"><summary><code>AA-1.1</code>",
+        "<details class=\"case bad failed\" data-bad=\"1 2\" data-failed=\"2\" open=\"\">",
+        "<th scope=\"col\" data-subject=\"2\">&lt;third&gt;</th>",
+        "<p>1 pass, 1 known-fail</p>",
+        "<small>see the README</small>",
+    ] {
+        assert!(page.contains(part), "{part}\n{page}");
+    }
+    assert_eq!(page.matches("<details").count(), 2);
+}
+
+#[test]
 fn json() {
     let report = two();
     let text = report.to_json().unwrap();

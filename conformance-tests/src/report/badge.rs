@@ -1,6 +1,8 @@
 //! An SVG badge.
 
-use super::{Grade, SubjectReport, html::escape};
+use fourway_suite::page::escape;
+
+use super::{Grade, SubjectReport};
 
 impl SubjectReport {
     /// A badge: the subject's level and the suite's version.

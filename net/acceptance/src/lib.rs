@@ -21,7 +21,7 @@
 //! sockets, and gives [`Entry::new`] a constructor.
 //!
 //! With `report` as its first argument the binary runs all cases and writes the results:
-//! `cargo test --test network -- report --json FILE --markdown FILE`.
+//! `cargo test --test network -- report --json FILE --junit FILE --html FILE --markdown FILE`.
 //!
 //! # What is not here
 //!

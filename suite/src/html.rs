@@ -1,0 +1,153 @@
+//! The report as a page.
+
+use std::fmt::Write as _;
+
+use crate::{
+    page::{self, escape, marked},
+    report::{CaseReport, Report, SubjectReport},
+    status::Status,
+};
+
+impl Report {
+    /// As one page without anything from elsewhere: what came out of each case for each subject, as
+    /// a matrix and one by one. It can be read without scripts.
+    #[must_use]
+    pub fn to_html(&self) -> String {
+        let mut body = String::new();
+        let out = &mut body;
+        // Writing into a string does not fail.
+        let _ = writeln!(out, "<ul class=\"cards\">");
+        for (at, subject) in self.subjects.iter().enumerate() {
+            let _ = writeln!(
+                out,
+                "<li data-subject=\"{at}\"><strong>{}</strong><p>{}</p></li>",
+                escape(&subject.name),
+                subject.summary()
+            );
+        }
+        let _ = writeln!(out, "</ul>");
+        page::filters(out, self.subjects.iter().map(|subject| &*subject.name));
+        self.matrix(out);
+        let _ = writeln!(out, "<section>");
+        for case in self.all_cases() {
+            self.details(out, case);
+        }
+        let _ = writeln!(out, "</section>");
+        page::page("fourway acceptance", &body)
+    }
+
+    fn matrix(&self, out: &mut String) {
+        let _ = write!(
+            out,
+            "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"cases and subjects\">\
+             <table>\n<thead><tr><th scope=\"col\">case</th>"
+        );
+        for (at, subject) in self.subjects.iter().enumerate() {
+            let name = escape(&subject.name);
+            let _ = write!(out, "<th scope=\"col\" data-subject=\"{at}\">{name}</th>");
+        }
+        let _ = writeln!(out, "</tr></thead>\n<tbody>");
+        for case in self.all_cases() {
+            let (id, title) = (escape(&case.id), escape(&case.title));
+            let _ = write!(
+                out,
+                "<tr {}><th scope=\"row\"><a href=\"#{id}\">{id}</a> {title}</th>",
+                self.classes(case)
+            );
+            for (at, subject) in self.subjects.iter().enumerate() {
+                let _ = write!(out, "<td data-subject=\"{at}\">");
+                if let Some(found) = subject.case(&case.id) {
+                    let (name, symbol) = (found.status.name(), found.status.symbol());
+                    let _ = write!(out, "<b class=\"{name}\" title=\"{name}\">{symbol}</b>");
+                }
+                let _ = write!(out, "</td>");
+            }
+            let _ = writeln!(out, "</tr>");
+        }
+        let _ = writeln!(out, "</tbody>\n</table></div>");
+    }
+
+    fn details(&self, out: &mut String, case: &CaseReport) {
+        let results = || {
+            let subjects = self.subjects.iter().enumerate();
+            subjects.filter_map(|(at, subject)| Some((at, subject, subject.case(&case.id)?)))
+        };
+        let failed = results().any(|(_, _, result)| result.status.is_failure());
+        let id = escape(&case.id);
+        let _ = writeln!(
+            out,
+            "<details {}{}><summary><code>{id}</code> {}</summary>\n<ul id=\"{id}\">",
+            self.classes(case),
+            if failed { " open=\"\"" } else { "" },
+            escape(&case.title),
+        );
+        for (at, subject, result) in results() {
+            let _ = write!(
+                out,
+                "<li data-subject=\"{at}\"><span class=\"tag {status}\">{status}</span> {}",
+                escape(&subject.name),
+                status = result.status.name(),
+            );
+            match &result.message {
+                Some(message) if result.status.is_failure() => {
+                    let _ = write!(out, "<pre>{}</pre>", escape(message));
+                }
+                Some(message) => {
+                    let _ = write!(out, " <small>{}</small>", marked(message));
+                }
+                None => {}
+            }
+            let _ = writeln!(out, "</li>");
+        }
+        let _ = writeln!(out, "</ul></details>");
+    }
+
+    /// The attributes by which cases and rows are shown or not.
+    fn classes(&self, case: &CaseReport) -> String {
+        let of = |wanted: fn(Status) -> bool| {
+            let subjects = self.subjects.iter().enumerate();
+            let found = subjects.filter(|(_, subject)| {
+                let result = subject.case(&case.id);
+                result.is_some_and(|result| wanted(result.status))
+            });
+            let found: Vec<_> = found.map(|(at, _)| at.to_string()).collect();
+            found.join(" ")
+        };
+        let (bad, failed) = (of(|status| status != Status::Pass), of(Status::is_failure));
+        let class = match (bad.is_empty(), failed.is_empty()) {
+            (true, _) => "good",
+            (false, true) => "bad",
+            (false, false) => "bad failed",
+        };
+        format!("class=\"case {class}\" data-bad=\"{bad}\" data-failed=\"{failed}\"")
+    }
+
+    /// The cases of all subjects, each once.
+    fn all_cases(&self) -> Vec<&CaseReport> {
+        let mut all: Vec<&CaseReport> = Vec::new();
+        for case in self.subjects.iter().flat_map(|subject| &subject.cases) {
+            if all.iter().all(|known| known.id != case.id) {
+                all.push(case);
+            }
+        }
+        all
+    }
+}
+
+impl SubjectReport {
+    fn case(&self, id: &str) -> Option<&CaseReport> {
+        self.cases.iter().find(|case| case.id == id)
+    }
+
+    /// How many cases have each status.
+    fn summary(&self) -> String {
+        let of = |status: Status| {
+            let count = self.cases.iter().filter(|case| case.status == status);
+            Some(count.count()).filter(|&count| count > 0)
+        };
+        let counts = Status::ALL
+            .into_iter()
+            .filter_map(|status| Some(format!("{} {}", of(status)?, status.name())));
+        counts.collect::<Vec<_>>().join(", ")
+    }
+}
