@@ -17,6 +17,8 @@ mod examples;
 #[cfg(unix)]
 mod fork;
 mod gate;
+#[cfg(target_os = "linux")]
+mod resources;
 mod runtimes;
 mod soak;
 mod waiting;
@@ -27,6 +29,8 @@ pub use examples::{Examples, in_time, lines_of};
 #[cfg(unix)]
 pub use fork::{forked, told_by_a_child};
 pub use gate::Gate;
+#[cfg(target_os = "linux")]
+pub use resources::Resources;
 pub use runtimes::{
     any, any_current_thread, any_smol, any_tokio, each, runtimes, smol, std_thread, tokio,
     tokio_current_thread,

@@ -1,7 +1,10 @@
 //! Interruption, limits, input, work left behind: on every runtime, in every model.
 
 use std::{
+    future::Future,
+    pin::pin,
     sync::{Arc, Condvar, Mutex},
+    task::{Context, Wake, Waker},
     time::Duration,
 };
 
@@ -12,6 +15,7 @@ use code_worker::{
 use fourway::{
     AnyRuntime, Call, Compose, Runtime, Shutdown, Spawner, Task, Timer,
     execute::{Executor, Model},
+    std_thread::StdThread,
 };
 use fourway_testing::{AGES, eventually, on_every_runtime, run};
 
@@ -160,8 +164,6 @@ fn wait_for_output_blocking(connection: &Connection) {
         }
     }
 }
-
-use std::future::Future;
 
 fn interrupting_what_waits_in_line(rt: AnyRuntime) {
     in_each(&rt, Limits::default(), |rt, connection, _| {
@@ -819,31 +821,71 @@ fn what_does_not_end_at_its_limit_is_lost(rt: AnyRuntime) {
     }
 }
 
-/// The getters that completion and inspection call: here with code of the engine that takes long
-/// and does not look whether it is to end, a comparison of long texts. (Between two of them it looks
-/// once in ten thousand rounds. The limit leaves the sessions time to be made.)
+/// The getters that completion and inspection call: here they write, which wakes the reader of the outbox,
+/// and the reader's waker keeps the thread.
 #[test]
 fn completion_and_inspection_that_do_not_end_are_lost() {
     let rt = AnyRuntime::new(fourway_testing::std_thread());
     let limits = Limits {
-        time: Duration::from_secs(2),
-        grace: Duration::from_millis(1),
+        grace: Duration::from_millis(50),
         ..Limits::default()
     };
     let worker = Worker::new(rt.clone(), Model::Route, limits);
-    let connection = worker.connect();
-    let code = "var s = 'x'.repeat(2e7) + 1, t = 'x'.repeat(2e7) + 2, n = 0; \
-                var o = { get x() { for (let i = 0; i < 4500; i++) if (s === t) n++; return {} } }; 1";
-    for session in ["inspects", "completes"] {
-        let made = run(&rt, connection.execute(session, code, 1)).1;
-        assert_eq!(made, ok("1"));
+    let gate = Arc::new(Gate::default());
+    let waker = Waker::from(gate.clone());
+    let clients = [worker.connect(), worker.connect()];
+    for client in &clients {
+        let code = "var o = { get x() { print('begun'); return {} } }; 1";
+        assert_eq!(execute(&rt, client, code), ok("1"));
+        let read = pin!(client.outbox().pop());
+        assert!(read.poll(&mut Context::from_waker(&waker)).is_pending());
     }
-    let inspects = rt.spawn(connection.inspect("inspects", "o.x".to_owned(), 2));
-    let completes = rt.spawn(connection.complete("completes", "o.x.".to_owned(), 3));
-    assert_eq!(run(&rt, inspects).unwrap().unwrap_err().name, "Lost");
+    let [inspecting, completing] = &clients;
+    let inspects = rt.spawn(inspecting.inspect("main", "o.x".to_owned(), 2));
+    let completes = rt.spawn(completing.complete("main", "o.x.".to_owned(), 3));
+    gate.wait_for(2);
+    for client in &clients {
+        client.interrupt("main", false);
+    }
+    assert_eq!(name(run(&rt, inspects).unwrap().map(Some)), "Lost");
     assert_eq!(run(&rt, completes).unwrap(), (4, Vec::new()));
-    assert!(connection.status().is_empty(), "the names are free");
+    for client in &clients {
+        assert!(client.status().is_empty(), "the name is free");
+    }
+    assert_eq!((worker.lost(), worker.sessions()), (2, 2));
+    gate.open();
     eventually("the lost ones end", || worker.sessions() == 0);
+}
+
+/// A host function may end after its session: nobody settles its promise then. Its result keeps neither what
+/// the functions have, nor the runtime.
+#[test]
+fn a_function_that_ends_after_its_session_keeps_nothing() {
+    // One thread for the function, and one for the end of the session.
+    let rt = StdThread::builder().worker_threads(2).build().unwrap();
+    let rt = AnyRuntime::new(rt);
+    let gate = Arc::new(Gate::default());
+    let entered = gate.clone();
+    let functions = Functions::none().with("late", move |host, _| {
+        let gate = entered.clone();
+        host.rt
+            .call_with(move || async move {
+                gate.pass();
+                Ok("an answer".into())
+            })
+            .boxed()
+    });
+    let executor = Executor::new(rt.clone(), Model::Route);
+    let worker = Worker::with_functions(executor, Limits::default(), functions);
+    let connection = worker.connect();
+    let execution = rt.spawn(connection.execute("main", "await late()", 1));
+    gate.wait_for(1);
+    drop(connection);
+    assert!(run(&rt, execution).unwrap().1.is_err());
+    eventually("the session is gone", || worker.sessions() == 0);
+    gate.open();
+    drop((worker, rt));
+    eventually("the functions are gone", || Arc::strong_count(&gate) == 1);
 }
 
 /// Blocks threads until it is opened.
@@ -852,6 +894,12 @@ struct Gate {
     // How many threads have come, and whether the gate is open.
     state: Mutex<(usize, bool)>,
     changed: Condvar,
+}
+
+impl Wake for Gate {
+    fn wake(self: Arc<Self>) {
+        self.pass();
+    }
 }
 
 impl Gate {

@@ -129,7 +129,7 @@ impl Engine {
             over_output: AtomicBool::new(false),
             rejections: Arc::default(),
             promises: AtomicUsize::new(1),
-            traffic: AtomicUsize::new(0),
+            traffic: Arc::default(),
         });
         let (tracker, stack, stack_of_memory) = context.with(|ctx| {
             let watching = shared.clone();

@@ -52,19 +52,22 @@ pub(super) struct Shared {
     // Numbers for promises.
     pub(super) promises: AtomicUsize,
     // Bytes on their way to host functions and back.
-    pub(super) traffic: AtomicUsize,
+    pub(super) traffic: Arc<AtomicUsize>,
 }
 
 /// A part of [`Shared::traffic`].
-pub(super) struct Traffic {
-    pub(super) shared: Arc<Shared>,
-    pub(super) bytes: usize,
+///
+/// It has the counter alone. [`State::ended`] keeps such parts, and nobody takes them out once the engine is
+/// gone: a reference to all of [`Shared`] would keep that, and the runtime, for ever.
+struct Traffic {
+    counter: Arc<AtomicUsize>,
+    bytes: usize,
 }
 
 impl Drop for Traffic {
     fn drop(&mut self) {
         // Relaxed: a counter; no other access depends on it.
-        self.shared.traffic.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.counter.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -218,11 +221,11 @@ impl Shared {
     }
 
     /// Counts the bytes; `None` if they would be too many.
-    fn carry(self: &Arc<Self>, bytes: usize) -> Option<Traffic> {
+    fn carry(&self, bytes: usize) -> Option<Traffic> {
         // Counted before the comparison, so that no two share the last bytes; given back on drop.
         let before = self.traffic.fetch_add(bytes, Ordering::Relaxed);
         let traffic = Traffic {
-            shared: self.clone(),
+            counter: self.traffic.clone(),
             bytes,
         };
         (before.saturating_add(bytes) <= TRAFFIC).then_some(traffic)
@@ -230,7 +233,7 @@ impl Shared {
 
     /// A host function has ended: the holder of the engine settles its promise, or else a new turn
     /// does.
-    fn ended(self: &Arc<Self>, number: usize, output: Output, session: &EngineSession) {
+    fn ended(&self, number: usize, output: Output, session: &EngineSession) {
         let (mut ok, mut text) = match output {
             Ok(value) => (true, json(&value)),
             Err(error) => (false, error),
