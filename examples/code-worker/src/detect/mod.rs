@@ -583,17 +583,13 @@ mod tests {
     #[test]
     fn code_that_is_no_script_needs_one_compilation() {
         let parser = Parser::default();
-        for code in [
-            "class C { [await x]() {} }",
-            "class C { [await x]() {}",
-            "var await; ]",
-        ] {
+        for code in ["let ü = (await x)", "let ü = (await x", "var await; ]"] {
             assert_eq!(clear::kind(code), None, "{code}");
             assert_eq!(parser.detect(code), Ok(Kind::Async), "{code}");
         }
-        assert_eq!(parser.check("class C { [await x]() {} }"), Ok(Kind::Async));
+        assert_eq!(parser.check("let ü = (await x)"), Ok(Kind::Async));
         let error = CellError::new("SyntaxError", "as it runs");
-        for code in ["class C { [await x]() {}", "var await; ]"] {
+        for code in ["let ü = (await x", "var await; ]"] {
             let explained = parser.explain(code, error.clone());
             assert_eq!(explained, parser.check(code).unwrap_err());
             assert_ne!(explained, error);

@@ -29,6 +29,9 @@
 //! statement (`let x = await`, and on the next line `y, z`, which would have no value; `x ?? await`,
 //! and on the next line `y || z`, which needs parentheses).
 //!
+//! The key of a class's member, in brackets, is an expression of the function around the class. Its value, and
+//! the parameters and the body of a method, are functions of their own.
+//!
 //! The parser decides all other cases: the word as a key of an object, among parameters, or within
 //! braces of unknown meaning; a slash that may or may not divide. Code that does not compile may be
 //! called either: it is an error both ways.

@@ -38,6 +38,8 @@ enum Before {
     /// `break` or `continue`, which a label may follow.
     Jump,
     Class,
+    /// The name of a class, or of the one that it extends. (More may follow: `class extends a.b {}`.)
+    ClassName,
     Extends,
     For,
     /// One of `else`, `do`, `try`, `finally`, `catch`: what follows in braces is a block.
@@ -77,6 +79,10 @@ enum Bracket {
     Function,
     /// Braces of an object, or of a pattern that looks like one.
     Object,
+    /// Braces around the members of a class, for certain.
+    Class,
+    /// Brackets around the key of such a member. It is an expression of the surrounding function.
+    Key,
     /// Braces of a class, or unknown ones.
     Braces,
     /// `${`.
@@ -99,7 +105,8 @@ struct Level {
     twice: bool,
     // A pattern behind `const` or the like.
     declared: bool,
-    // In an object: after the colon or the equals sign, not in a key.
+    // In an object: after the colon or the equals sign, not in a key. In a class: after the equals
+    // sign, until a semicolon or a method.
     value: bool,
     // It contains an `Either`. (The parentheses may turn out to be parameters, where `await` is not
     // allowed.)
@@ -301,6 +308,7 @@ impl<'a> Reader<'a> {
             (b';', _) => {
                 self.arrows = 0;
                 self.body = false;
+                self.is_value(false);
                 (1, Before::Semicolon)
             }
             (b',', _) => {
@@ -316,7 +324,7 @@ impl<'a> Reader<'a> {
         Some(())
     }
 
-    /// If this is an object: a value or a key follows.
+    /// If this is an object or a class: a value or a key follows.
     fn is_value(&mut self, value: bool) {
         if let Some(level) = self.levels.last_mut() {
             level.value = value;
@@ -332,7 +340,10 @@ impl<'a> Reader<'a> {
             (b'(', Before::Head | Before::For) => Bracket::Round(Round::Head),
             (b'(', Before::Block) => Bracket::Round(Round::AfterBlock),
             (b'(', _) => Bracket::Round(Round::Plain),
+            // Behind a value they go on with it, also on the next line.
+            (b'[', _) if outer == Some(Bracket::Class) && !in_value => Bracket::Key,
             (b'[', _) => Bracket::Square,
+            (_, Before::Class | Before::ClassName) => Bracket::Class,
             (_, Before::Arrow) => {
                 // Ends its own arrow; a surrounding one goes on after the braces.
                 self.arrows = self.arrows.saturating_sub(1);
@@ -353,7 +364,9 @@ impl<'a> Reader<'a> {
             (_, Before::Colon) if outer == Some(Bracket::Object) => Bracket::Object,
             // A method. (On the next line it may be a block behind a call.)
             (_, Before::Close(Round::Plain))
-                if outer == Some(Bracket::Braces) && !line_ended && self.classes == 0 =>
+                if self.classes == 0
+                    && (outer == Some(Bracket::Class)
+                        || outer == Some(Bracket::Braces) && !line_ended) =>
             {
                 Bracket::Function
             }
@@ -370,7 +383,17 @@ impl<'a> Reader<'a> {
             _ => Bracket::Braces,
         };
         // (The braces of `extends {}` and `extends await {}` are not the body.)
-        if bracket == Bracket::Braces && !matches!(self.before, Before::Extends | Before::Keyword) {
+        let is_method = self.before == Before::Close(Round::Plain);
+        if bracket == Bracket::Function && is_method && outer == Some(Bracket::Class) {
+            // The next member has a key.
+            self.is_value(false);
+        }
+        let is_body = match bracket {
+            Bracket::Class => true,
+            Bracket::Braces => !matches!(self.before, Before::Extends | Before::Keyword),
+            _ => false,
+        };
+        if is_body {
             self.classes = self.classes.saturating_sub(1);
         }
         self.push(bracket);
@@ -437,11 +460,16 @@ impl<'a> Reader<'a> {
         self.at += 1;
         self.before = match (first, level.bracket) {
             (b')', Bracket::Round(round)) => Before::Close(round),
-            (b']', Bracket::Square) => Before::Operand,
+            (b']', Bracket::Square | Bracket::Key) => Before::Operand,
             (b'}', Bracket::Template) => return self.template(),
-            (b'}', Bracket::Block | Bracket::Function | Bracket::Object | Bracket::Braces) => {
-                Before::CloseBrace
-            }
+            (
+                b'}',
+                Bracket::Block
+                | Bracket::Function
+                | Bracket::Object
+                | Bracket::Class
+                | Bracket::Braces,
+            ) => Before::CloseBrace,
             _ => return None,
         };
         Some(())
@@ -527,7 +555,11 @@ impl<'a> Reader<'a> {
     fn is_behind_operand(&self) -> bool {
         matches!(
             self.before,
-            Before::Operand | Before::Name | Before::Close(Round::Plain) | Before::CloseBrace
+            Before::Operand
+                | Before::Name
+                | Before::ClassName
+                | Before::Close(Round::Plain)
+                | Before::CloseBrace
         )
     }
 
@@ -653,7 +685,10 @@ impl<'a> Reader<'a> {
             _ if self.before == Before::Jump && !line_ended => Before::Keyword,
             // Of `for await (`.
             _ if is_await && self.before == Before::For => Before::For,
-            _ => after(word),
+            _ => match (self.before, after(word)) {
+                (Before::Class | Before::Extends, Before::Name) => Before::ClassName,
+                (_, after) => after,
+            },
         };
         let was = std::mem::replace(&mut self.before, before);
         self.at += length;
@@ -718,6 +753,8 @@ impl<'a> Reader<'a> {
             let inner = levels.peek().map(|level| level.bracket);
             let is_clear = match level.bracket {
                 Bracket::Braces | Bracket::Round(Round::Parameters) => false,
+                // Methods, their parameters, and values: in async code those are functions of their own.
+                Bracket::Class => inner == Some(Bracket::Key),
                 // In a key, brackets are around an expression, and parentheses around parameters.
                 Bracket::Object => level.value || inner == Some(Bracket::Square),
                 _ => true,
@@ -854,7 +891,8 @@ fn after(word: &[u8]) -> Before {
 fn begins_expression(before: Before) -> bool {
     match before {
         // (One with a name before it, on the same line, is wrong both ways.)
-        Before::Operand | Before::Name | Before::Close(_) | Before::CloseBrace => true,
+        Before::Operand | Before::Name | Before::ClassName => true,
+        Before::Close(_) | Before::CloseBrace => true,
         Before::Start | Before::Semicolon | Before::OpenBrace | Before::Block => true,
         Before::Colon | Before::Sign | Before::Prefix => true,
         Before::Declaration => false,

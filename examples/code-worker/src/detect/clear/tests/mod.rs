@@ -82,6 +82,14 @@ fn what_is_clear_takes_no_parser() {
         "switch (x) { case 1: y: { await z } }",
         "await\n1",
         "({ [await (x)]: 1 })",
+        "(class { [await x]() {} })",
+        "class C { y\n[await (z)]() {} }",
+        "class C { static [await (x)]() {} }",
+        "class C { async *[await (x)]() {} }",
+        "class C { x = 1\nm() {} [await (y)] = 2 }",
+        "class C { [await (x)]() {} [await +y] = 1; [await z] = [] }",
+        "class C extends D { a = {}; async m() { await 1 } [await (x)]\n() { await_ } }",
+        "x = { a: class { get b() { return [1] } [`${await (x)}`] = 2 } }",
     ] {
         assert_eq!(kind(code), Some(Kind::Async), "{code}");
     }
@@ -99,6 +107,9 @@ fn what_is_clear_takes_no_parser() {
         "const f = async x => await x, g = x =>\nf(\nawait (y))",
         "({ a: async x => await y, b: async x => [`${await +y}`, await (z)] })",
         "class C { static async *m(x) { if (x) { await (1) } } }",
+        "class C { async m()\n{ await 1 } a = { async m() { await (2) } } }",
+        "class C { [(async () => { await 1 })()]() {} }",
+        "class C { x = y => [await (z)] }",
     ] {
         assert_eq!(kind(code), Some(Kind::Sync), "{code}");
     }
@@ -188,6 +199,15 @@ fn what_is_clear_takes_no_parser() {
         "({ await: 1 })",
         "({ await() {} })",
         "class C { x = await y }",
+        "class C { x = [await y] }",
+        "class C { x = {}\n[await (y)] }",
+        "class C { x = function () {}\n[await (y)]; z }",
+        "class C { x = y\n[await (z)] }",
+        "class C { static { [await (x)] } }",
+        "class C { m(a = [await (x)]) {} }",
+        "class C extends a.b { [await (x)]() {} }",
+        "class C { [(class { x = await (y) })]() {} }",
+        "(a = class { [await (x)]() {} }) => a",
         "class C { async m(x = await y) {} }",
         "(function (a = await b) {})",
         "if (x) /await 1/.test(y)",

@@ -84,6 +84,13 @@ fn expression() -> impl Strategy<Value = String> {
                 1 => one.clone().prop_map(|e| format!(
                     "(class {{ x = {e}; static async await() {{ {e} }} }})"
                 )),
+                2 => two.clone().prop_map(|(a, b)| format!("(class {{ [{a}]() {{ {b} }} }})")),
+                1 => two.clone().prop_map(|(a, b)| format!(
+                    "(class A {{ x = {a}; [{b}] = {a}\n[{b}]\nasync m() {{ {b} }} [{a}]() {{}} }})"
+                )),
+                1 => two.clone().prop_map(|(a, b)| format!(
+                    "(class extends x {{ static [{a}] = {b}; static {{ {b} }} [{a}]\n(p = {b}) {{ {a} }} }})"
+                )),
                 1 => one.clone().prop_map(|e| format!("({e}).await")),
                 1 => two.clone().prop_map(|(a, b)| format!("{a} / {b}")),
                 1 => two.clone().prop_map(|(a, b)| format!("{a} + {b} / g")),
@@ -111,6 +118,8 @@ pub(super) fn statement() -> impl Strategy<Value = String> {
         1 => expression().prop_map(|e| format!("class D extends class {{}}\n{{ x = {e} }}")),
         1 => expression().prop_map(|e| format!("class D extends {e}\n{{ m() {{}} x = {e} }}")),
         1 => expression().prop_map(|e| format!("class D {{}} {{ {e} }}")),
+        2 => expression().prop_map(|e| format!("class D extends x {{ m() {{}} [{e}]() {{}} ; [{e}] = {e} }}")),
+        1 => expression().prop_map(|e| format!("class D {{ x = {{}}\n[{e}]\n[{e}]() {{}} }}")),
         1 => expression().prop_map(|e| format!("var q = async x => class Foo\nextends ({e}) {{}}\n")),
         1 => expression().prop_map(|e| format!("var q = async x => class Foo\n{{}} || {e}\n")),
         1 => expression().prop_map(|e| format!("await +class A\nextends {e} {{}} ** 2\n")),
