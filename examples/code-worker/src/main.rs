@@ -6,7 +6,8 @@
 mod terminal;
 
 use std::{
-    convert::Infallible, error::Error, io, path::PathBuf, process::ExitCode, time::Duration,
+    convert::Infallible, error::Error, fmt::Display, io, path::PathBuf, process::ExitCode,
+    str::FromStr, time::Duration,
 };
 
 use clap::{Parser, ValueEnum};
@@ -37,26 +38,34 @@ struct Arguments {
     #[arg(long, value_enum, default_value_t = RuntimeName::StdThread)]
     runtime: RuntimeName,
     /// How long an execution may take, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().time.as_secs())]
+    #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().time.as_secs(), value_parser = at_least_one::<u64>)]
     time: u64,
     /// How much memory a session may have, in MiB.
-    #[arg(long, value_name = "MIB", default_value_t = Limits::default().memory >> 20, value_parser = at_least_one)]
+    #[arg(long, value_name = "MIB", default_value_t = Limits::default().memory >> 20, value_parser = at_least_one::<usize>)]
     memory: usize,
     /// How much an execution may write, in KiB.
-    #[arg(long, value_name = "KIB", default_value_t = Limits::default().output >> 10)]
+    #[arg(long, value_name = "KIB", default_value_t = Limits::default().output >> 10, value_parser = at_least_one::<usize>)]
     output: usize,
     /// How many sessions there may be.
-    #[arg(long, value_name = "COUNT", default_value_t = Limits::default().sessions)]
+    #[arg(long, value_name = "COUNT", default_value_t = Limits::default().sessions, value_parser = at_least_one::<usize>)]
     sessions: usize,
     /// How many clients there may be, with `--socket`.
-    #[arg(long, value_name = "COUNT", default_value_t = Limits::default().clients)]
+    #[arg(long, value_name = "COUNT", default_value_t = Limits::default().clients, requires = "socket", value_parser = at_least_one::<usize>)]
     clients: usize,
+    /// Keep the prompt's history in memory only, and not in a file of the user's state.
+    #[arg(long)]
+    no_history: bool,
 }
 
-/// A number of which zero would refuse all code: zero is no way to say that there is no limit.
-fn at_least_one(text: &str) -> Result<usize, String> {
+/// A limit. Zero would refuse all code or every client, and is no way to say that there is no limit.
+fn at_least_one<N>(text: &str) -> Result<N, String>
+where
+    N: FromStr<Err: Display> + Default + PartialEq,
+{
     match text.parse() {
-        Ok(0) => Err("no code runs without any; it must be 1 at least".to_owned()),
+        Ok(number) if number == N::default() => {
+            Err("nothing could run within this limit; it must be 1 at least".to_owned())
+        }
         Ok(number) => Ok(number),
         Err(error) => Err(error.to_string()),
     }
@@ -124,7 +133,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         page.serve(&CancellationToken::new());
         return Ok(ExitCode::SUCCESS);
     }
-    terminal::run(&worker)
+    terminal::run(&worker, !arguments.no_history)
 }
 
 #[cfg(unix)]

@@ -103,13 +103,35 @@ fn lines_are_read_until_they_are_whole() {
 }
 
 #[test]
-fn a_session_without_memory_is_refused() {
-    let output = feed(&["--memory", "0"], "1\n");
-    assert!(
-        text(&output.stderr).contains("it must be 1 at least"),
-        "{output:?}"
-    );
+fn a_limit_of_zero_is_refused() {
+    let options = ["--time", "--memory", "--output", "--sessions"];
+    let options = options.map(|option| vec![option, "0"]);
+    let clients = vec!["--socket", "never-made", "--clients", "0"];
+    for arguments in options.into_iter().chain([clients]) {
+        let output = feed(&arguments, "1\n");
+        let told = text(&output.stderr);
+        assert!(told.contains("it must be 1 at least"), "{output:?}");
+        assert!(told.contains(arguments[arguments.len() - 2]), "{output:?}");
+        assert_eq!(output.status.code(), Some(2));
+    }
+    // It limits the clients of a socket, and there is none.
+    let output = feed(&["--clients", "2"], "1\n");
+    assert!(text(&output.stderr).contains("--socket"), "{output:?}");
     assert_eq!(output.status.code(), Some(2));
+    // The smallest and the largest are limits.
+    let most = u64::MAX.to_string();
+    for arguments in [
+        ["--memory", "1"],
+        ["--output", "1"],
+        ["--sessions", "1"],
+        ["--time", &most],
+        ["--memory", &most],
+        ["--output", &most],
+        ["--sessions", &most],
+    ] {
+        let output = feed(&arguments, "1 + 1\nawait sleep(1)\n");
+        assert_eq!(text(&output.stdout), "2\n", "{output:?}");
+    }
 }
 
 #[test]

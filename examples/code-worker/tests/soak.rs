@@ -25,6 +25,8 @@ static COUNTING: Counting = Counting;
 /// Sessions at a time, in a soak and otherwise.
 const SESSIONS: [usize; 2] = [200, 16];
 
+type Make = fn() -> AnyRuntime;
+
 /// The code of a client in a round, and its correct ends. In the model *async* sync code may not
 /// block: there, `sleep(2)` is an error.
 const CODES: &[(&str, &[&str])] = &[
@@ -227,7 +229,7 @@ fn soak_of_sessions_that_misbehave() {
         None => (1, few),
     };
     let only = env::var("FOURWAY_SOAK_RUNTIME").ok();
-    let mut runtimes: Vec<(&str, fn() -> AnyRuntime)> = vec![
+    let mut runtimes: Vec<(&str, Make)> = vec![
         ("std-thread", fourway_testing::any),
         ("tokio", fourway_testing::any_tokio),
         ("tokio-current-thread", fourway_testing::any_current_thread),

@@ -3,8 +3,11 @@
 #![cfg(unix)]
 
 use std::{
+    fs,
     io::{Read, Write},
     num::NonZeroU16,
+    os::unix::fs::PermissionsExt,
+    path::Path,
     process::Child,
     sync::{Arc, Mutex},
     thread,
@@ -16,6 +19,7 @@ use pty_process::{
     Size,
     blocking::{Command, Pty, open},
 };
+use tempfile::TempDir;
 use vt100::{Color, Parser, Screen};
 
 const CTRL_C: &str = "\x03";
@@ -32,15 +36,23 @@ struct Terminal {
     child: Child,
     keyboard: Arc<Pty>,
     screen: Arc<Mutex<Parser>>,
+    // The folder of the user's state.
+    state: Arc<TempDir>,
 }
 
 impl Terminal {
     fn start(arguments: &[&str]) -> Self {
+        Self::start_in(Arc::new(TempDir::new().unwrap()), arguments)
+    }
+
+    /// With what earlier programs have left in this folder.
+    fn start_in(state: Arc<TempDir>, arguments: &[&str]) -> Self {
         let (pty, inside) = open().unwrap();
         pty.resize(Size::new(ROWS, COLUMNS)).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_code-worker"))
             .args(arguments)
             .env("TERM", "xterm-256color")
+            .env("XDG_STATE_HOME", state.path())
             .env_remove("NO_COLOR")
             .spawn(inside)
             .unwrap();
@@ -59,6 +71,7 @@ impl Terminal {
             child,
             keyboard,
             screen,
+            state,
         };
         this.until_prompt();
         this
@@ -218,6 +231,92 @@ fn what_was_entered_comes_back() {
     terminal.keys(UP);
     terminal.until("the line before", |_, lines| {
         lines.last().is_some_and(|line| line == "> let n = 1")
+    });
+}
+
+#[test]
+fn history_is_kept_for_the_next_run_and_for_the_owner_alone() {
+    let first = Terminal::start(&[]);
+    first.enter("let n = 1");
+    first.enter_part("function f() {");
+    first.enter("return n + 10 }");
+    // An answer may be a secret.
+    first.keys("input('Word? ').length");
+    first.keys(ENTER);
+    first.until("the question", |_, lines| {
+        lines.last().is_some_and(|line| line == "Word?")
+    });
+    first.enter("swordfish");
+    first.until_line("9");
+    let folder = first.state.path().join("code-worker");
+    let file = folder.join("history");
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&folder), mode(&file)), (0o700, 0o600));
+    let kept = fs::read_to_string(&file).unwrap();
+    assert!(
+        kept.contains("let n = 1") && !kept.contains("swordfish"),
+        "{kept}"
+    );
+    // Not even its end is needed.
+    let state = first.state.clone();
+    drop(first);
+
+    let second = Terminal::start_in(state.clone(), &[]);
+    second.keys(UP);
+    second.until("the last line", |_, lines| {
+        lines
+            .last()
+            .is_some_and(|line| line == "> input('Word? ').length")
+    });
+    second.keys(UP);
+    second.until("both lines of the function", |_, lines| {
+        lines.ends_with(&["> function f() {".to_owned(), "return n + 10 }".to_owned()])
+    });
+    drop(second);
+
+    let third = Terminal::start_in(state, &["--no-history"]);
+    third.keys(UP);
+    third.enter("'nothing came before'");
+    third.until_line("\"nothing came before\"");
+    assert_eq!(fs::read_to_string(&file).unwrap(), kept);
+}
+
+#[test]
+fn a_history_is_bounded_and_its_errors_are_told_once() {
+    let state = Arc::new(TempDir::new().unwrap());
+    let file = state.path().join("code-worker/history");
+    fs::create_dir(file.parent().unwrap()).unwrap();
+    let old: Vec<String> = (0..1500).map(|n| format!("{n} + 0")).collect();
+    fs::write(&file, old.join("\n")).unwrap();
+    let terminal = Terminal::start_in(state.clone(), &[]);
+    terminal.enter("'the newest'");
+    let kept = fs::read_to_string(&file).unwrap();
+    // A line says which version it is.
+    assert_eq!(kept.lines().count(), 1 + 1000, "{kept}");
+    assert!(kept.ends_with("\n1499 + 0\n'the newest'\n"), "{kept}");
+    // What others could read before, they cannot read any more.
+    let mode = fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    drop(terminal);
+
+    // No text.
+    fs::write(&file, [0xff, 0xfe, b'\n']).unwrap();
+    let terminal = Terminal::start_in(state, &[]);
+    let told = |lines: &[String]| {
+        let told = lines
+            .iter()
+            .filter(|line| line.starts_with("the history is not kept:"));
+        told.count()
+    };
+    terminal.enter("let n = 20");
+    terminal.enter("n + 1");
+    terminal.until_line("21");
+    assert_eq!(told(&terminal.lines()), 1);
+    // The file stays as it is, and this run has its history in memory.
+    assert_eq!(fs::read(&file).unwrap(), [0xff, 0xfe, b'\n']);
+    terminal.keys(UP);
+    terminal.until("the last line", |_, lines| {
+        lines.last().is_some_and(|line| line == "> n + 1")
     });
 }
 

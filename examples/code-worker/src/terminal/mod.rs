@@ -5,6 +5,7 @@
 //! come while a line is edited, which may have to wait for the editor.
 
 mod colours;
+mod history;
 mod reader;
 
 use std::{
@@ -43,9 +44,9 @@ enum Event {
 }
 
 /// Prompts until the end of the input.
-pub(crate) fn run(worker: &Worker) -> Result<ExitCode, Box<dyn Error>> {
+pub(crate) fn run(worker: &Worker, keeps_history: bool) -> Result<ExitCode, Box<dyn Error>> {
     let connection = Arc::new(worker.connect());
-    let mut reader = Reader::new(&connection)?;
+    let mut reader = Reader::new(&connection, keeps_history)?;
     interrupt_on_ctrl_c(&connection, reader.is_terminal())?;
     let events = pump(&connection, reader.is_editing(), reader.printer());
     if reader.is_terminal() {

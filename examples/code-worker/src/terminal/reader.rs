@@ -4,6 +4,7 @@ use std::{
     borrow::Cow::{self, Owned},
     error::Error,
     io::{self, BufRead, IsTerminal, Write},
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -20,13 +21,14 @@ use rustyline::{
     error::ReadlineError,
     highlight::{CmdKind, Highlighter},
     hint::{Hinter, HistoryHinter},
-    history::MemHistory,
+    history::FileHistory,
     validate::{ValidationContext, ValidationResult, Validator},
 };
 
 use super::{
     SESSION,
-    colours::{DIM, paint},
+    colours::{DIM, ERROR, paint},
+    history,
 };
 
 const PROMPT: &str = "> ";
@@ -40,21 +42,28 @@ pub(crate) enum Line {
 
 pub(crate) struct Reader {
     // `None` if the input is no terminal.
-    editor: Option<Editor<Assistant, MemHistory>>,
+    editor: Option<Editor<Assistant, FileHistory>>,
+    // Where the history is kept; `None` if it is in memory only.
+    history: Option<PathBuf>,
     connection: Arc<Connection>,
     editing: Arc<AtomicBool>,
 }
 
 impl Reader {
-    pub(crate) fn new(connection: &Arc<Connection>) -> Result<Self, Box<dyn Error>> {
+    /// With `keeps_history`, the history of earlier runs is there, and is continued.
+    pub(crate) fn new(
+        connection: &Arc<Connection>,
+        keeps_history: bool,
+    ) -> Result<Self, Box<dyn Error>> {
         let editor = match io::stdin().is_terminal() {
             false => None,
             true => {
                 let config = Config::builder()
                     .completion_type(CompletionType::List)
                     .auto_add_history(false)
+                    .max_history_size(history::ENTRIES)?
                     .build();
-                let history = MemHistory::with_config(&config);
+                let history = FileHistory::with_config(&config);
                 let mut editor = Editor::with_history(config, history)?;
                 editor.set_helper(Some(Assistant {
                     connection: connection.clone(),
@@ -64,11 +73,33 @@ impl Reader {
                 Some(editor)
             }
         };
-        Ok(Self {
+        let mut this = Self {
+            history: history::place().filter(|_| keeps_history && editor.is_some()),
             editor,
             connection: connection.clone(),
             editing: Arc::default(),
-        })
+        };
+        this.with_history(|editor, path| {
+            history::make(path)?;
+            editor.load_history(path)
+        });
+        Ok(this)
+    }
+
+    /// Uses the file of the history. If that fails, the user is told once, and the history is in memory from
+    /// there on.
+    fn with_history(
+        &mut self,
+        f: impl FnOnce(&mut Editor<Assistant, FileHistory>, &Path) -> rustyline::Result<()>,
+    ) {
+        let (Some(editor), Some(path)) = (&mut self.editor, &self.history) else {
+            return;
+        };
+        if let Err(error) = f(editor, path) {
+            let path = path.display();
+            anstream::eprintln!("{ERROR}the history is not kept: {path}: {error}{ERROR:#}");
+            self.history = None;
+        }
     }
 
     pub(crate) fn is_terminal(&self) -> bool {
@@ -92,9 +123,13 @@ impl Reader {
             return self.whole_from_lines();
         }
         let line = self.edit(PROMPT, false);
-        if let (Line::Text(text), Some(editor)) = (&line, &mut self.editor) {
+        if let (Line::Text(text), Some(editor)) = (&line, &mut self.editor)
+            && text.len() <= history::LONGEST
+        {
             // In memory: the worst is a history that lacks a line.
             let _ = editor.add_history_entry(text);
+            // Now, and not at the end: a signal may end the program, and other prompts have the same file.
+            self.with_history(|editor, path| editor.append_history(path));
         }
         line
     }
