@@ -141,6 +141,9 @@ impl Main {
         set_main_runtime(&runtime);
         let running = Running(&runtime);
         let output = runtime.block_on(main(&runtime));
+        // Its end is for a main future that panics. This one has ended well: what it left has
+        // until the timeout to end, and its runtime stays the default, so that later uses of the
+        // default find it shut down instead of making another one.
         mem::forget(running);
         let timeout = self.shutdown_timeout.unwrap_or(Duration::from_secs(10));
         if let Ok(report) = runtime.shutdown(timeout) {

@@ -36,8 +36,8 @@ fn cost_takes_the_figures_of_each_contender() {
         "JoinSet",
         "nursery on Tokio",
         "nursery on std-thread",
-        "tasks on Tokio",
-        "tasks on std-thread",
+        "by hand, Tokio",
+        "by hand, std-thread",
     ] {
         let lines = EXAMPLES.lines("nursery_cost", &[contender, "10", "100"]);
         let [line] = &lines[..] else {

@@ -9,21 +9,27 @@
 //! * where the outcome does not depend on the order in which things happen, it is the same on
 //!   all runtimes, and the one that is expected.
 //!
-//! `FOURWAY_NURSERY_SEED` runs one seed.
+//! `FOURWAY_NURSERY_SEED=7` runs one seed, `=1000..2000` a part of the soak's.
 
 mod trees;
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use fourway_testing::runtimes;
 use trees::{Plan, Random, run_root};
 
 #[test]
 fn random_trees_end_whole_on_every_runtime() {
-    match std::env::var("FOURWAY_NURSERY_SEED") {
-        Ok(seed) => check(seed.parse().unwrap()..seed.parse::<u64>().unwrap() + 1),
-        Err(_) => check(0..300),
-    }
+    check(asked_for().unwrap_or(0..300));
+}
+
+fn asked_for() -> Option<Range<u64>> {
+    let seeds = std::env::var("FOURWAY_NURSERY_SEED").ok()?;
+    let number = |text: &str| text.parse::<u64>().expect("a number");
+    Some(match seeds.split_once("..") {
+        Some((first, end)) => number(first)..number(end),
+        None => number(&seeds)..number(&seeds) + 1,
+    })
 }
 
 /// Only where soaks are asked for: other seeds than the test's, and many more.
@@ -34,7 +40,7 @@ fn soak_random_trees() {
     }
 }
 
-fn check(seeds: std::ops::Range<u64>) {
+fn check(seeds: Range<u64>) {
     let runtimes = runtimes();
     for seed in seeds {
         let plan = Arc::new(Plan::make(&mut Random(seed), 0));
