@@ -2,6 +2,7 @@
 
 mod context;
 mod deadlines;
+mod destructors;
 mod ends;
 mod failures;
 mod handles;
