@@ -9,8 +9,8 @@ use fourway_core::AnyRuntime;
 use fourway_jobs_acceptance::{Entry, Place, Status, cases as all_cases, run};
 use fourway_jobs_engine::{
     Beat, CancelAnswer, Capabilities, Capability, Counts, Engine, EngineError, EngineFuture, Fetch,
-    Filter, Held, JobId, Lease, Leased, MemoryEngine, NewJob, Page, Record, RetryAnswer, Settled, Submitted,
-    Verdict,
+    Filter, Held, JobId, Lease, Leased, MemoryEngine, NewJob, Page, Record, RetryAnswer, Settled,
+    Submitted, Verdict,
 };
 
 #[test]
@@ -28,7 +28,9 @@ fn an_engine_that_declares_nothing_passes_what_is_for_it() {
         passed.any(|case| case.id == id)
     };
     // All that are about what it lacks; and the others are run, too.
-    let lacks = all_cases().into_iter().filter(|case| !case.without.is_empty());
+    let lacks = all_cases()
+        .into_iter()
+        .filter(|case| !case.without.is_empty());
     let lacks: Vec<_> = lacks.map(|case| case.id).collect();
     assert!(lacks.len() >= 9, "{lacks:?}");
     for id in lacks.into_iter().chain(["EN-1.2", "EN-2.1", "EN-3.1"]) {
