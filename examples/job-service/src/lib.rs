@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cli;
+mod fault;
 pub mod http;
 pub mod kinds;
 mod signals;

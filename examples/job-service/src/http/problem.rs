@@ -3,7 +3,7 @@
 use std::{convert::Infallible, time::Duration};
 
 use axum::{
-    body::Body,
+    body::{Body, Bytes},
     extract::{
         DefaultBodyLimit, FromRequest, FromRequestParts, Json, Path, Query, Request,
         rejection::{PathRejection, QueryRejection},
@@ -22,12 +22,14 @@ use serde::{Serialize, de::DeserializeOwned};
 use utoipa::ToSchema;
 
 use super::app::Shared;
+use crate::fault::Described;
 
 /// A problem document (RFC 9457).
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub(crate) struct Problem {
-    /// `about:blank`: the problem has no other meaning than its status. `/docs#search-timed-out`: the
-    /// search has found no job within the time of a request; a narrower one may.
+    /// `about:blank`: a program has no more to know than the status (and `Retry-After`), and `detail`
+    /// is for people. `/docs#search-timed-out`: the search has found no job within the time of a
+    /// request; a narrower one may.
     #[serde(rename = "type")]
     kind: &'static str,
     /// The name of the status.
@@ -210,21 +212,27 @@ pub(crate) async fn documents(response: Response) -> Response {
 /// A body of JSON.
 pub(crate) struct Sent<T>(pub(crate) T);
 
-impl<T: DeserializeOwned> FromRequest<Shared> for Sent<T> {
+impl<T: DeserializeOwned + Described> FromRequest<Shared> for Sent<T> {
     type Rejection = Problem;
 
     async fn from_request(mut request: Request, app: &Shared) -> Result<Self, Problem> {
         // Before a byte is read: a client that asks first (`Expect: 100-continue`) is told at once.
-        let length = request.headers().get(CONTENT_LENGTH);
+        let headers = request.headers();
+        if !headers.get(CONTENT_TYPE).is_some_and(is_json) {
+            let detail =
+                "the body has to be JSON, with the header `Content-Type: application/json`";
+            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
+        }
+        let length = headers.get(CONTENT_LENGTH);
         let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
         if length.is_some_and(|length| length > BODY_LIMIT as u64) {
             return Err(Problem::too_large());
         }
         DefaultBodyLimit::max(BODY_LIMIT).apply(&mut request);
         // All of it: a client that sends a byte now and then is late as well.
-        let body = Json::<T>::from_request(request, app);
+        let body = Bytes::from_request(request, app);
         match app.rt.timeout(app.time_limit, body).await {
-            Ok(Ok(Json(body))) => Ok(Self(body)),
+            Ok(Ok(body)) => read(&body).map(Self),
             Ok(Err(rejection)) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
                 Err(Problem::too_large())
             }
@@ -235,6 +243,30 @@ impl<T: DeserializeOwned> FromRequest<Shared> for Sent<T> {
             }
         }
     }
+}
+
+fn is_json(kind: &HeaderValue) -> bool {
+    let kind = kind.to_str().unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    let kind = kind.to_ascii_lowercase();
+    kind.strip_prefix("application/")
+        .is_some_and(|kind| kind == "json" || kind.ends_with("+json"))
+}
+
+fn read<T: DeserializeOwned + Described>(body: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(body).map_err(|error| {
+        if !error.is_data() {
+            let detail = format!("the body is not JSON: {error}");
+            return Problem::new(StatusCode::BAD_REQUEST, detail);
+        }
+        // Not the words of the error: they are for who reads the source.
+        let sent = serde_json::from_slice(body).ok();
+        let fault = sent.and_then(|sent| T::fault(&sent));
+        let detail = fault.unwrap_or_else(|| {
+            "the body is not as `/docs` describes it, or has a field twice".to_owned()
+        });
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
+    })
 }
 
 /// The query of a URL.

@@ -50,8 +50,7 @@ pub(crate) struct JobView {
     ended_at: Option<u64>,
     attempt: u32,
     max_attempts: u32,
-    /// The ended attempts, oldest first. A job that succeeded at once has none, unless a store
-    /// keeps it.
+    /// The ended attempts, oldest first.
     attempts: Vec<AttemptView>,
     error: Option<String>,
     progress: Option<ProgressView>,
