@@ -77,9 +77,10 @@ impl Recent {
 
 /// Is the calling thread, which hands a closure over, likely to wait for it at once?
 pub(super) fn is_likely() -> bool {
-    // (Not at hand in the destructors of thread-locals, where no thread helps.)
+    // (Not at hand where a model destroys its thread-locals.)
     let recent = RECENT.try_with(Cell::get).unwrap_or(Recent::NONE);
-    recent.last == 0 && recent.at_once >= HABIT
+    // In the destructors of thread-locals no thread helps.
+    recent.last == 0 && recent.at_once >= HABIT && lend::may_serve()
 }
 
 /// The calling thread has handed `job` over. Was the inbox unattended?
@@ -117,7 +118,11 @@ fn waits_for(job: usize) -> bool {
 /// not started and may start now.
 pub(super) fn help(pool: &Arc<Inner>, job: &dyn Job) {
     // In a destructor of a thread-local a closure would not find what it expects of a
-    // thread; nor on a thread that unwinds, where `thread::panicking` is true.
+    // thread; nor on a thread that unwinds, where `thread::panicking` is true. `HELPING` does not
+    // tell, because it has no destructor. Asked before the closure is claimed: it would be lost.
+    if !lend::may_serve() {
+        return;
+    }
     let Ok(depth) = HELPING.try_with(Cell::get) else {
         return;
     };

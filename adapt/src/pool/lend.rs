@@ -13,7 +13,14 @@ thread_local! {
     static HOLDS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Says that this thread runs the closures of `pool`, until the guard is dropped.
+/// May this thread [`serve`] a pool? Not any more in the destructors of thread-locals.
+#[inline]
+pub(super) fn may_serve() -> bool {
+    POOL.try_with(|_| ()).is_ok()
+}
+
+/// Says that this thread runs the closures of `pool`, until the guard is dropped. Panics unless
+/// it [may](may_serve).
 pub(super) fn serve(pool: &Arc<Inner>) -> Serving {
     Serving {
         before: POOL.replace(Some(pool.clone())),

@@ -1,13 +1,15 @@
 //! States that cannot be seen from outside.
 
 use std::{
+    cell::RefCell,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, mpsc},
     time::{Duration, Instant},
 };
 
 use fourway_core::Task;
 
-use super::{PoolBuilder, PoolStatus, StdThreads};
+use super::{Pool, PoolBuilder, PoolStatus, StdThreads};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -53,6 +55,42 @@ fn a_thread_that_helps_lets_a_returning_closure_go_first() {
     crate::run(returns).unwrap();
     crate::run(waits).unwrap();
     assert_eq!(*order.lock().unwrap(), ["returned", "helped"]);
+    pool.close();
+    assert_eq!(pool.wait_ended(None), PoolStatus::default());
+}
+
+/// The thread cannot say whose closure it runs, so that it must not claim one: the claim's slot
+/// would be lost. Nor does it leave one in the inbox out of habit.
+#[test]
+fn a_thread_that_waits_when_its_locals_are_gone_does_not_help() {
+    struct Last(Pool, mpsc::Sender<Option<u32>>);
+    impl Drop for Last {
+        fn drop(&mut self) {
+            let waits = || (0..3).map(|_| self.0.offload(|| 1).wait().unwrap()).sum();
+            // A panic out of a destructor would abort the process.
+            let _ = self.1.send(catch_unwind(AssertUnwindSafe(waits)).ok());
+        }
+    }
+    thread_local! {
+        static LAST: RefCell<Option<Last>> = const { RefCell::new(None) };
+    }
+    let pool = PoolBuilder::default()
+        .limit(1)
+        .build(StdThreads::new("one"))
+        .unwrap();
+    for uses in [0, 1, 10] {
+        let (sender, receiver) = mpsc::channel();
+        let ours = pool.clone();
+        std::thread::spawn(move || {
+            // The first one used is destroyed last.
+            LAST.set(Some(Last(ours.clone(), sender)));
+            for _ in 0..uses {
+                ours.offload(|| ()).wait().unwrap();
+            }
+        });
+        assert_eq!(receiver.recv_timeout(DEADLINE).unwrap(), Some(3));
+        crate::run(pool.offload(|| ())).unwrap();
+    }
     pool.close();
     assert_eq!(pool.wait_ended(None), PoolStatus::default());
 }

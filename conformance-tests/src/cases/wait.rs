@@ -2,7 +2,8 @@
 
 use std::{
     future::pending,
-    sync::{Arc, Mutex},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex, mpsc},
     task::Waker,
     thread,
     time::Duration,
@@ -16,14 +17,15 @@ use fourway_core::{
     values::{Key, Values},
     yield_now,
 };
+use fourway_suite::panic_message;
 
 use crate::{
     Case,
     cases::table,
     setup::Setup,
     util::{
-        Answer, Counter, Gate, Gauge, OnDrop, ask, caught, drive, eventually, must, never,
-        on_thread, on_threads, other_runtime, panic_quietly, poll_once,
+        Answer, Counter, Gate, Gauge, OnDrop, ask, at_thread_end, caught, drive, eventually, must,
+        never, on_thread, on_threads, other_runtime, panic_quietly, poll_once, receive,
     },
 };
 
@@ -61,6 +63,8 @@ pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
         "a closure on a thread that the pool did not start", shutdown, needs [Shutdown];
         "WT-1.16", "a slot that a waiting thread gives back goes to who waits for one",
         "a closure is stranded, for no thread of the pool has ended one", passes_slot_on;
+        "WT-1.17", "it works in the destructor of a thread-local, also with a pool of one",
+        "a thread that helps claims the closure, and then panics: its thread-locals are gone", in_thread_local;
     ]
 }
 
@@ -405,6 +409,32 @@ fn shutdown<S: Setup>(s: S) {
         let late = rt.offload(|| ()).wait();
         assert!(late.unwrap_err().is_shutdown());
     }
+}
+
+fn in_thread_local<S: Setup>(s: S) {
+    let rt = s.build_with(|config| config.offload_limit = 1);
+    for round in 0..40 {
+        let (tell, told) = mpsc::channel();
+        let inner = rt.clone();
+        on_thread(move || {
+            let late = inner.clone();
+            // The first one made is destroyed last: after the runtime's thread-locals.
+            at_thread_end(move || {
+                let done = catch_unwind(AssertUnwindSafe(|| {
+                    let closure = late.offload(|| 2).wait().unwrap();
+                    closure + late.spawn(async { 1 }).wait().unwrap()
+                }));
+                // A panic out of a destructor would abort the process.
+                let _ = tell.send(done.map_err(|payload| panic_message(&*payload)));
+            });
+            // Half of the threads are new to the runtime. The others may have got into a habit.
+            for _ in 0..round % 2 * 6 {
+                assert_eq!(inner.offload(|| 1).wait().unwrap(), 1);
+            }
+        });
+        assert_eq!(receive(&told), Ok(3), "round {round}");
+    }
+    assert_eq!(drive(rt.offload(|| 1)).unwrap(), 1);
 }
 
 fn passes_slot_on<S: Setup>(s: S) {

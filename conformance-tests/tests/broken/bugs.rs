@@ -262,6 +262,7 @@ bugs! {
     HelpsWithoutSlot, "a thread that helps just runs the closure", ["WT-1.9", "WT-1.8", "WT-1.10", "WT-1.11", "WT-1.15"], "left == right", [];
     HelpPanicEscapes, "a panic comes out of the thread that helps", ["WT-1.12", "WT-1.1"], "", [];
     HelpKeepsSlot, "a thread that helps does not give its slot back", ["WT-1.16"], "in time", [];
+    HelpNeedsThreadLocal, "a thread that helps says so in a thread-local, which may be gone", ["WT-1.17"], "cannot access a Thread Local Storage value during or after destruction", [];
     LocalSetOfItsOwn, "a `block_on` within a local set of its own, which takes local tasks for the caller's and loses them", ["LO-2.4"], "assertion failed: local::current().is_none()", [];
     WaitsUnhooked, "obstore 451: the GIL is held during the wait", ["BL-7.1", "BL-7.3"], "", [];
     HooksAlways, "hooks that are called whether or not there is anything to wait for", ["BL-7.2", "BL-7.1"], "hooks are called for nothing", [];

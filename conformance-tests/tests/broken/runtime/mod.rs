@@ -123,7 +123,8 @@ thread_local! {
     static SLOT: RefCell<Option<Arc<Cell>>> = const { RefCell::new(None) };
     /// For [`Bug::PanicReachesWaker`].
     static INLINE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
-    /// For [`Bug::NeedsThreadLocal`] and [`Bug::EnteringNeedsThreadLocal`]: has a destructor.
+    /// For [`Bug::NeedsThreadLocal`], [`Bug::EnteringNeedsThreadLocal`] and
+    /// [`Bug::HelpNeedsThreadLocal`]: has a destructor.
     static LOCAL: Box<u8> = Box::new(0);
     /// For [`Bug::TaskDiesWithThread`].
     static ALIVE: Alive = Alive(Arc::new(AtomicBool::new(true)));

@@ -28,7 +28,7 @@ use fourway_core::{
 use crate::{bugs::Bug, odd};
 
 use super::{
-    Broken,
+    Broken, LOCAL,
     block_on::drive_unhooked,
     enter,
     join::{Join, payload_of},
@@ -215,6 +215,7 @@ impl<T: Send + 'static> Task<T> for BrokenOffload<T> {
         match bug {
             Bug::WaitKeepsSlot => return Ok(adapt::run(self)),
             Bug::HandleWaitsUnhooked => return Ok(drive_unhooked(self)),
+            Bug::HelpNeedsThreadLocal => LOCAL.with(|_| ()),
             _ => {}
         }
         if let Some(helped) = &self.helped {
