@@ -6,6 +6,7 @@ use std::{
     fmt,
     future::Future,
     marker::PhantomData,
+    mem::ManuallyDrop,
     pin::Pin,
     ptr,
     sync::{
@@ -278,7 +279,11 @@ impl<A, B: Default> LateEntry<A, B> {
 pub(crate) struct NotMade;
 
 thread_local! {
-    static CURRENT: RefCell<Values> = const { RefCell::new(Values { newest: None }) };
+    // Without a destructor: destructors of other thread-locals have values, too. There is nothing
+    // to drop when the thread ends, because who sets values restores the earlier ones, and the
+    // first of them are none.
+    static CURRENT: RefCell<ManuallyDrop<Values>> =
+        const { RefCell::new(ManuallyDrop::new(Values { newest: None })) };
 }
 
 impl Values {
@@ -290,7 +295,7 @@ impl Values {
 
     #[inline]
     pub(crate) fn with_current<R: Default>(f: impl FnOnce(&Self) -> R) -> R {
-        // While the thread's locals are being destroyed there are no values.
+        // Where it can be gone, as in a model, there are no values.
         CURRENT
             .try_with(|current| f(&current.borrow()))
             .unwrap_or_default()
@@ -582,7 +587,8 @@ impl fmt::Debug for Values {
 
 fn replace_current(values: Values) -> Values {
     CURRENT
-        .try_with(|current| current.replace(values))
+        .try_with(|current| current.replace(ManuallyDrop::new(values)))
+        .map(ManuallyDrop::into_inner)
         .unwrap_or_default()
 }
 
@@ -626,10 +632,10 @@ impl Drop for Lent<'_> {
     }
 }
 
-/// `false`, and nothing is changed, while the thread's locals are being destroyed.
+/// `false`, and nothing is changed, where [`CURRENT`] can be gone, as in a model.
 fn exchange(values: &mut Values) -> bool {
     CURRENT
-        .try_with(|current| std::mem::swap(&mut *current.borrow_mut(), values))
+        .try_with(|current| std::mem::swap(&mut **current.borrow_mut(), values))
         .is_ok()
 }
 
@@ -857,13 +863,20 @@ mod tests {
     }
 
     #[test]
-    fn values_are_not_lost_on_a_thread_whose_locals_are_gone() {
-        struct Last(std::sync::mpsc::Sender<Option<u32>>);
+    fn values_are_there_on_a_thread_whose_locals_are_gone() {
+        struct Last(std::sync::mpsc::Sender<[Option<u32>; 4]>);
         impl Drop for Last {
             fn drop(&mut self) {
                 let mut values = Values::default().with(&A, 1);
-                values.scope_mut(|| ());
-                self.0.send(values.get(&A).copied()).unwrap();
+                let lent = values.scope_mut(|| A.get());
+                let kept = values.get(&A).copied();
+                let token = CancellationToken::new();
+                token.cancel();
+                let cancelled = token.scope(|| crate::cancel::current().is_cancelled());
+                let scoped = values.scope(|| A.get());
+                let all = [lent, kept, scoped, cancelled.then_some(1)];
+                self.0.send(all).unwrap();
+                assert_eq!(A.get(), None);
             }
         }
         // The standard library's own: this test runs on real threads, outside any model.
@@ -872,7 +885,7 @@ mod tests {
         }
         let (sender, receiver) = std::sync::mpsc::channel();
         // Locals are destroyed in the order in which they were first used, or in the reverse:
-        // whichever it is, one of the two finds the values gone.
+        // whichever it is, one of the two comes after the values, if those are destroyed.
         for first in [true, false] {
             let sender = sender.clone();
             std::thread::spawn(move || {
@@ -887,7 +900,7 @@ mod tests {
             })
             .join()
             .unwrap();
-            assert_eq!(receiver.recv().unwrap(), Some(1));
+            assert_eq!(receiver.recv().unwrap(), [Some(1); 4]);
         }
     }
 }

@@ -23,6 +23,8 @@ mod programs;
 mod shutdown;
 #[cfg(feature = "std-thread")]
 mod support;
+#[cfg(feature = "std-thread")]
+mod thread_locals;
 mod thread_names;
 #[cfg(feature = "tokio")]
 mod tokio_app;

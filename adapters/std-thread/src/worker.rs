@@ -164,12 +164,14 @@ pub(crate) fn push(executor: *const Executor, task: TaskRef, why: Push) -> Resul
 
 /// Is the calling thread a worker of `executor`, and in charge of its queue?
 pub(crate) fn is_worker_of(executor: &Executor) -> bool {
-    WORKER.with(|worker| {
+    let is_it = |worker: &RefCell<Option<Worker>>| {
         let worker = worker.borrow();
         worker
             .as_ref()
             .is_some_and(|worker| ptr::eq(Arc::as_ptr(&worker.executor), executor))
-    })
+    };
+    // In the destructors of thread-locals it may be gone, and the thread is no worker any more.
+    WORKER.try_with(is_it).unwrap_or(false)
 }
 
 /// The calling thread, a worker of `executor` that has run its task, is about to wake a

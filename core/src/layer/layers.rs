@@ -1,4 +1,6 @@
-use std::{cell::Cell, fmt, future::Future, marker::PhantomData, pin::Pin, sync::Arc};
+use std::{
+    cell::Cell, fmt, future::Future, marker::PhantomData, mem::ManuallyDrop, pin::Pin, sync::Arc,
+};
 
 use crate::{
     AnyRuntime,
@@ -108,8 +110,8 @@ impl Layers {
     #[must_use]
     pub fn current() -> Self {
         let entry = ENTRY.try_with(|entry| {
-            let found = entry.take();
-            entry.set(found.clone());
+            let found = ManuallyDrop::into_inner(entry.take());
+            entry.set(ManuallyDrop::new(found.clone()));
             found
         });
         match entry {
@@ -128,7 +130,9 @@ impl Layers {
         }
     }
 
-    pub(crate) fn are_none(&self) -> bool {
+    /// Is the runtime a bare one?
+    #[must_use]
+    pub fn are_none(&self) -> bool {
         matches!(self.0, Around::Nothing)
     }
 
@@ -178,18 +182,20 @@ struct Entry {
 }
 
 thread_local! {
-    static ENTRY: Cell<Entry> = const {
-        Cell::new(Entry {
+    // Without a destructor, as the current values: see `values.rs`.
+    static ENTRY: Cell<ManuallyDrop<Entry>> = const {
+        Cell::new(ManuallyDrop::new(Entry {
             runtime: None,
             layers: Layers(Around::Nothing),
-        })
+        }))
     };
 }
 
 fn replace(entry: Entry) -> Entry {
-    // While the thread's locals are being destroyed there are no layers.
+    // Where it can be gone, as in a model, there are no layers.
     ENTRY
-        .try_with(|current| current.replace(entry))
+        .try_with(|current| current.replace(ManuallyDrop::new(entry)))
+        .map(ManuallyDrop::into_inner)
         .unwrap_or_default()
 }
 

@@ -1,6 +1,6 @@
 //! Which local tasks the calling code belongs to.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, mem::ManuallyDrop};
 
 use super::Local;
 
@@ -13,16 +13,19 @@ use super::Local;
 /// [LO-2]: crate::contract#LO-2
 #[must_use]
 pub fn current() -> Option<Local> {
-    // Not there any more: in the destructor of another thread-local.
+    // Where it can be gone, as in a model, there is none.
     CURRENT
-        .try_with(|current| current.borrow().clone())
+        .try_with(|current| (**current.borrow()).clone())
         .ok()
         .flatten()
 }
 
 thread_local! {
     /// The spawner of the innermost future that is being polled on this thread.
-    static CURRENT: RefCell<Option<Local>> = const { RefCell::new(None) };
+    // Without a destructor: destructors of other thread-locals drive local tasks, too. There is
+    // nothing to drop when the thread ends, because each spawner is exchanged for the one before.
+    static CURRENT: RefCell<ManuallyDrop<Option<Local>>> =
+        const { RefCell::new(ManuallyDrop::new(None)) };
 }
 
 /// Makes a spawner current until this is dropped.
@@ -32,19 +35,21 @@ pub(super) struct Entered {
 
 impl Entered {
     pub(super) fn new(local: &Local) -> Self {
-        let local = local.clone();
-        let before = CURRENT.try_with(|current| current.replace(Some(local)));
         Self {
-            before: before.ok().flatten(),
+            before: exchange(Some(local.clone())),
         }
     }
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        let before = self.before.take();
         // Dropped outside of the borrow: the last handle drops the tasks, which are user code.
-        let ours = CURRENT.try_with(|current| current.replace(before));
+        let ours = exchange(self.before.take());
         drop(ours);
     }
+}
+
+fn exchange(local: Option<Local>) -> Option<Local> {
+    let before = CURRENT.try_with(|current| current.replace(ManuallyDrop::new(local)));
+    before.ok().and_then(ManuallyDrop::into_inner)
 }

@@ -40,6 +40,10 @@ impl Drop for AtEnd {
         if rt.block_in_place(|| 4).ok() == Some(4) {
             done.push("in place");
         }
+        let inside = rt.block_on(async { rt.block_in_place(|| rt.block_on(async { 5 })).ok() });
+        if inside == Some(5) {
+            done.push("in place, inside");
+        }
         rt.spawn(async {}).detach();
         let _ = self.send.send(done);
     }
@@ -65,7 +69,17 @@ fn everything_works_in_a_destructor(rt: Tokio) {
     let done = receive
         .recv_timeout(MUST)
         .expect("the destructor ran to its end");
-    assert_eq!(done, ["ready", "spawned", "offloaded", "slept", "in place"]);
+    assert_eq!(
+        done,
+        [
+            "ready",
+            "spawned",
+            "offloaded",
+            "slept",
+            "in place",
+            "in place, inside"
+        ]
+    );
 }
 
 #[test]
