@@ -31,7 +31,10 @@ use std::{
 };
 
 use fourway_core::{
-    AnyRuntime, JoinError, Offload, Spawner, Task, Timer, context, implement::wake, task::Metadata,
+    AnyRuntime, JoinError, Offload, Spawner, Task, Timer, context,
+    implement::{self, RuntimeId, wake},
+    layer::Layers,
+    task::Metadata,
     values::Values,
 };
 use futures_core::Stream;
@@ -260,15 +263,59 @@ impl<T> Queue<T> {
 pub(crate) struct Kept<T: Send + 'static> {
     runtime: AnyRuntime,
     origin: Metadata,
+    place: Place,
     iterator: Option<BoxIterator<T>>,
 }
 
 impl<T: Send + 'static> Kept<T> {
-    pub(crate) fn new(runtime: &AnyRuntime, origin: Metadata, iterator: BoxIterator<T>) -> Self {
+    pub(crate) fn new(
+        runtime: &AnyRuntime,
+        origin: Metadata,
+        make: impl FnOnce() -> BoxIterator<T>,
+    ) -> Self {
+        let place = Place::of(runtime);
         Self {
             runtime: runtime.clone(),
             origin,
-            iterator: Some(iterator),
+            iterator: Some(place.call(make)),
+            place,
+        }
+    }
+
+    /// The next item, for sync code, whose thread is the runtime's or not.
+    #[inline]
+    pub(crate) fn next_in_place(&mut self) -> Option<T> {
+        let Self {
+            iterator, place, ..
+        } = self;
+        let iterator = iterator.as_mut()?;
+        place.call(|| iterator.next())
+    }
+}
+
+/// What the body of an iterator finds where sync code reads it: the same current runtime, with its
+/// layers, as on the pool (CX-1, the current context is exact). Asked for once: each item enters it.
+struct Place {
+    runtime: Option<RuntimeId>,
+    /// `None` without any: those of work of the runtime that the thread is in go on.
+    layers: Option<Layers>,
+}
+
+impl Place {
+    fn of(runtime: &AnyRuntime) -> Self {
+        let (id, layers) = (runtime.runtime_id(), runtime.layers());
+        Self {
+            layers: (id.is_some() && !layers.are_none()).then_some(layers),
+            runtime: id,
+        }
+    }
+
+    #[inline]
+    fn call<R>(&self, f: impl FnOnce() -> R) -> R {
+        let _mark = self.runtime.map(implement::enter_runtime);
+        match &self.layers {
+            None => f(),
+            Some(layers) => layers.clone().scope(f),
         }
     }
 }
@@ -291,7 +338,7 @@ impl<T: Send + 'static> Drop for Kept<T> {
                 let dropping = self.runtime.offload_with(origin, move || drop(iterator));
                 dropping.detach();
             }
-            _ => drop(iterator),
+            _ => self.place.call(|| drop(iterator)),
         }
     }
 }

@@ -239,8 +239,8 @@ impl<T: Send + 'static> Items<T> {
         if let Source::Unmade(_) = self.source {
             // If that panics, there are no items.
             if let Source::Unmade(make) = self.source.take() {
-                self.source =
-                    Source::Iterator(Some(Kept::new(&self.runtime, self.origin.clone(), make())));
+                let kept = Kept::new(&self.runtime, self.origin.clone(), make);
+                self.source = Source::Iterator(Some(kept));
             }
         }
         match &mut self.source {
@@ -279,7 +279,7 @@ fn next_in_place<T: Send + 'static>(slot: &mut Option<Kept<T>>) -> Option<T> {
     let ends = Ends(slot);
     // As a whole: taken out of its `Option` and put back, an item would be copied in between.
     let item = match ends.0.as_mut() {
-        Some(iterator) => iterator.next(),
+        Some(iterator) => iterator.next_in_place(),
         None => None,
     };
     if item.is_some() {
@@ -299,7 +299,7 @@ impl<T: Send + 'static> Source<T> {
         match self {
             Self::Unmade(make) => {
                 let (keeper, kept_for) = (runtime.clone(), origin.clone());
-                let made = move || Kept::new(&keeper, kept_for, make());
+                let made = move || Kept::new(&keeper, kept_for, make);
                 Self::Ahead(Ahead::of_iterator(runtime, origin.clone(), limit, made))
             }
             Self::Iterator(Some(iterator)) => Self::Ahead(Ahead::of_iterator(

@@ -263,7 +263,7 @@ fn in_turns(items: u32) -> Ahead<u32> {
     let rt = runtime();
     let inner = rt.clone();
     Ahead::of_iterator(&rt, Metadata::caller(), Limit::new(2, 4), move || {
-        Kept::new(&inner, Metadata::caller(), Box::new(0..items))
+        Kept::new(&inner, Metadata::caller(), || Box::new(0..items))
     })
 }
 

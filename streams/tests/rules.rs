@@ -19,12 +19,75 @@ use std::{
 
 use common::rest;
 use fourway_core::{
-    AnyRuntime, BlockOn, Call, Shutdown, Spawner, Task, Timer,
+    AnyRuntime, BlockOn, Call, Offload, Shutdown, Spawner, Task, Timer,
     context::{self, Context},
+    layer::Propagate,
     yield_now,
 };
 use fourway_streams::{Items, Streams, generate, later, opened};
 use fourway_testing::{AGES, each, eventually};
+
+/// The runtime that the calling code finds, with its layers.
+fn found() -> Option<String> {
+    AnyRuntime::current().map(|rt| named(&rt))
+}
+
+fn named(rt: &AnyRuntime) -> String {
+    format!("{:?} with {:?}", rt.runtime_id(), rt.layers())
+}
+
+/// Also on a plain thread, and on a thread that runs work of it without the layers (CX-1, the
+/// current context is exact).
+#[test]
+fn the_body_of_an_iterator_finds_its_runtime_wherever_it_is_read() {
+    struct Body(mpsc::Sender<Option<String>>, usize);
+    impl Iterator for Body {
+        type Item = Option<String>;
+        fn next(&mut self) -> Option<Self::Item> {
+            self.1 += 1;
+            (self.1 < 4).then(found)
+        }
+    }
+    impl Drop for Body {
+        fn drop(&mut self) {
+            let _ = self.0.send(found());
+        }
+    }
+    each(|bare| {
+        for rt in [bare.clone(), AnyRuntime::new(Propagate::new(bare.clone()))] {
+            let expected = Some(named(&rt));
+            let (sender, seen) = mpsc::channel();
+            let items = || {
+                let sender = sender.clone();
+                rt.stream_blocking(move || {
+                    sender.send(found()).unwrap();
+                    Body(sender, 0)
+                })
+            };
+            for item in items() {
+                assert_eq!(item, expected, "on a plain thread");
+            }
+            let mut some = items();
+            assert_eq!(some.iter().next().as_ref(), Some(&expected));
+            drop(some);
+            assert_eq!(items().collect().wait(), vec![expected.clone(); 3]);
+            let mut awaited = items();
+            rt.block_on(async {
+                while let Some(item) = awaited.next().await {
+                    assert_eq!(item, expected, "awaited");
+                }
+            });
+            let inside = items();
+            let read = bare.offload(move || inside.into_iter().collect::<Vec<_>>());
+            assert_eq!(read.wait().unwrap(), vec![expected.clone(); 3]);
+            // Once made, and once dropped.
+            for _ in 0..10 {
+                assert_eq!(seen.recv_timeout(AGES).unwrap(), expected);
+            }
+            assert_eq!(found(), None);
+        }
+    });
+}
 
 /// The numbers from 0, made in each possible way.
 fn numbers(rt: &AnyRuntime, up_to: u32) -> Vec<(&'static str, Items<u32>)> {

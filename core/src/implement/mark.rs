@@ -119,9 +119,14 @@ pub fn enter(context: Context, runtime: Option<RuntimeId>) -> Entered {
     }
 }
 
-/// Marks the thread as running code of `runtime`, in the context that it is in.
+/// Marks the thread as running code of `runtime`, in the context that it is in, until the returned
+/// guard is dropped: for a blocking body that runs in place ([the current context is exact][CX-1]).
+///
+/// Guards must be dropped in the reverse order of their making.
+///
+/// [CX-1]: crate::contract#CX-1
 #[inline]
-pub(crate) fn enter_runtime(runtime: RuntimeId) -> Entered {
+pub fn enter_runtime(runtime: RuntimeId) -> Entered {
     enter(MARK.get().context(), Some(runtime))
 }
 

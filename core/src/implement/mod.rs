@@ -54,8 +54,8 @@ pub use extensions::Extensions;
 pub use host::{Host, HostedThread, InHost, enter_host, host};
 pub use later::later;
 pub use mark::{
-    Entered, Probe, Registration, RuntimeId, check_may_block, enter, install_probe, register,
-    runtime_id,
+    Entered, Probe, Registration, RuntimeId, check_may_block, enter, enter_runtime, install_probe,
+    register, runtime_id,
 };
 pub use recover::{Inside, Outside, recoverable};
 pub use refusal::{destroying, refusal, refuse, refuse_by};
