@@ -67,6 +67,7 @@ mod thread_hooks;
 mod thread_name;
 pub mod timer;
 mod waker_slot;
+mod worker_threads;
 
 pub use execute::{Adapter, AdapterBuilder, Execute};
 pub use fourway_core::implement::{
@@ -80,3 +81,4 @@ pub use thread_group::ThreadGroup;
 pub use thread_hooks::ThreadHooks;
 pub use thread_name::{check_thread_name, thread_name};
 pub use waker_slot::{WakerSlot, declare_harmless, is_harmless};
+pub use worker_threads::check_worker_threads;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use fourway_adapt::{
-    ThreadHooks, check_stack_size, check_thread_name,
+    ThreadHooks, check_stack_size, check_thread_name, check_worker_threads,
     fork::ForgetInChild,
     pool::{PoolBuilder, StdThreads},
     thread_name,
@@ -143,8 +143,8 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// * [`io::ErrorKind::InvalidInput`]: no workers, an offload limit of zero,
-    ///   a NUL byte in the threads' name, stacks below 64 KiB, or a number of workers for the global
+    /// * [`io::ErrorKind::InvalidInput`]: no workers or more than 65,535, an offload limit of
+    ///   zero, a NUL byte in the threads' name, stacks below 64 KiB, or a number of workers for the global
     ///   executor.
     /// * The system's error if it cannot start a worker thread. Those that were started end again.
     ///
@@ -213,16 +213,13 @@ impl Builder {
     }
 
     fn workers(&self) -> io::Result<usize> {
-        let invalid = |message| Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         match self.worker_threads {
-            Some(_) if self.global => invalid(
+            Some(_) if self.global => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
                 "the threads of smol's global executor cannot be set here: set the environment \
                  variable SMOL_THREADS, or leave `global_executor` out",
-            ),
-            Some(0) => {
-                invalid("a runtime needs at least 1 worker thread: with 0, no task could ever run")
-            }
-            Some(workers) => Ok(workers),
+            )),
+            Some(workers) => check_worker_threads(workers).map(|()| workers),
             // As smol does, because this may have to replace its executor.
             None if self.global => Ok(env::var("SMOL_THREADS")
                 .ok()

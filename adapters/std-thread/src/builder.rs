@@ -6,7 +6,7 @@ use std::{
 };
 
 use fourway_adapt::{
-    ThreadHooks, check_stack_size, check_thread_name,
+    ThreadHooks, check_stack_size, check_thread_name, check_worker_threads,
     fork::ForgetInChild,
     pool::{PoolBuilder, StdThreads},
     thread_name,
@@ -142,14 +142,7 @@ impl Builder {
     /// * The system's error if it cannot start a worker thread. Those that were started end again.
     pub fn build(self) -> io::Result<StdThread> {
         let workers = self.worker_threads.unwrap_or_else(processors);
-        if workers == 0 {
-            return Err(invalid(
-                "a runtime needs at least 1 worker thread: with 0, no task could ever run",
-            ));
-        }
-        if workers > MOST_WORKERS {
-            return Err(invalid("a runtime has at most 65535 worker threads"));
-        }
+        check_worker_threads(workers)?;
         if self.compute_limit == Some(0) {
             return Err(invalid(
                 "the limit on closures that compute must be at least 1: with 0, none could ever \
@@ -213,10 +206,6 @@ impl Builder {
         Ok(StdThread { shared })
     }
 }
-
-/// Each has its queue before the first thread starts: with more, the memory for them would be gone
-/// before the system has a chance to refuse a thread.
-const MOST_WORKERS: usize = u16::MAX as usize;
 
 fn invalid(text: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, text)

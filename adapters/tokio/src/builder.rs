@@ -8,7 +8,9 @@ use std::{
     time::Duration,
 };
 
-use fourway_adapt::{check_stack_size, check_thread_name, discard, thread_name};
+use fourway_adapt::{
+    check_stack_size, check_thread_name, check_worker_threads, discard, thread_name,
+};
 use tokio::runtime::{Handle, Runtime};
 
 use crate::{
@@ -153,16 +155,13 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// * [`io::ErrorKind::InvalidInput`]: no workers, an offload limit of zero, a NUL byte in
-    ///   the threads' name, or stacks below 64 KiB.
+    /// * [`io::ErrorKind::InvalidInput`]: no workers or more than 65,535, an offload limit of zero,
+    ///   a NUL byte in the threads' name, or stacks below 64 KiB.
     /// * The system's error if it cannot start the threads. If a worker after the first has
     ///   none, this does not return: see the [limits](crate#limits).
     pub fn build(mut self) -> io::Result<Tokio> {
-        if self.worker_threads == Some(0) {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "a runtime needs at least 1 worker thread: with 0, no task could ever run",
-            ));
+        if let Some(workers) = self.worker_threads {
+            check_worker_threads(workers)?;
         }
         self.check()?;
         if let Some(handle) = self.handle {

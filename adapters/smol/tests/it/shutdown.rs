@@ -301,6 +301,7 @@ fn refusals() {
         assert_eq!(result.unwrap_err().kind(), io::ErrorKind::InvalidInput);
     };
     invalid(Smol::builder().worker_threads(0).build());
+    invalid(Smol::builder().worker_threads(usize::MAX).build());
     invalid(Smol::builder().offload_limit(0).build());
     invalid(Smol::builder().global_executor().worker_threads(2).build());
 }
