@@ -432,16 +432,15 @@ impl Test {
     #[track_caller]
     pub fn run<F: Future>(self, test: impl FnOnce(AnyRuntime) -> F) -> F::Output {
         let runtime = self.build();
+        let _ends = Ends(&runtime);
         let test = test(runtime.clone());
-        let output = match self.timeout {
+        match self.timeout {
             None => runtime.block_on(test),
             Some(timeout) => match runtime.block_on(runtime.timeout(timeout, test)) {
                 Ok(output) => output,
                 Err(_) => panic!("the test has not come to its end within {timeout:?}"),
             },
-        };
-        end(&runtime);
-        output
+        }
     }
 
     /// Runs a test that is sync code, on the calling thread.
@@ -452,9 +451,8 @@ impl Test {
     #[track_caller]
     pub fn run_blocking<T>(self, test: impl FnOnce(AnyRuntime) -> T) -> T {
         let runtime = self.build();
-        let output = test(runtime.clone());
-        end(&runtime);
-        output
+        let _ends = Ends(&runtime);
+        test(runtime.clone())
     }
 
     #[track_caller]
@@ -466,10 +464,15 @@ impl Test {
     }
 }
 
-/// Ends the runtime, so that one test's threads are gone before the next one has its own. It does
-/// not wait long for work that a test has left running: a test may do that on purpose.
-fn end(runtime: &AnyRuntime) {
-    let _ = runtime.shutdown(Duration::from_secs(1));
+/// Ends the runtime, so that one test's threads are gone before the next one has its own, also if
+/// the test panics. It does not wait long for work that a test has left running: a test may do that
+/// on purpose.
+struct Ends<'a>(&'a AnyRuntime);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        let _ = self.0.shutdown(Duration::from_secs(1));
+    }
 }
 
 /// The settings for any runtime.

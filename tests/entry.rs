@@ -43,6 +43,44 @@ async fn what_waits_for_good_fails(rt: AnyRuntime) {
     rt.sleep(Duration::MAX).await;
 }
 
+/// A test that fails leaves nothing behind that runs beside the next test.
+#[test]
+fn what_panics_or_takes_too_long_ends_its_runtime() {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use fourway::entry::Test;
+
+    for name in fourway::compiled_in() {
+        let mut kept = Vec::new();
+        let mut keep = |rt: &AnyRuntime| kept.push(rt.clone());
+        let panics = AssertUnwindSafe(|| {
+            Test::new(name).run(|rt| {
+                keep(&rt);
+                async { panic!("on purpose") }
+            })
+        });
+        assert!(catch_unwind(panics).is_err());
+        let too_long = AssertUnwindSafe(|| {
+            Test::new(name).timeout(Duration::ZERO).run(|rt| {
+                keep(&rt);
+                std::future::pending::<()>()
+            })
+        });
+        assert!(catch_unwind(too_long).is_err());
+        let blocking = AssertUnwindSafe(|| {
+            Test::new(name).run_blocking(|rt| {
+                keep(&rt);
+                panic!("on purpose")
+            })
+        });
+        assert!(catch_unwind(blocking).is_err());
+        assert_eq!(kept.len(), 3);
+        for rt in kept {
+            assert!(rt.is_shutdown(), "{name}");
+        }
+    }
+}
+
 #[fourway::main(workers = 1)]
 async fn given_the_runtime(rt: AnyRuntime) -> &'static str {
     rt.offload(|| "with the runtime").await.unwrap()
