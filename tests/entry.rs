@@ -50,13 +50,16 @@ fn what_panics_or_takes_too_long_ends_its_runtime() {
 
     use fourway::entry::Test;
 
+    fn fails() {
+        panic!("on purpose");
+    }
     for name in fourway::compiled_in() {
         let mut kept = Vec::new();
         let mut keep = |rt: &AnyRuntime| kept.push(rt.clone());
         let panics = AssertUnwindSafe(|| {
             Test::new(name).run(|rt| {
                 keep(&rt);
-                async { panic!("on purpose") }
+                async { fails() }
             })
         });
         assert!(catch_unwind(panics).is_err());
@@ -70,7 +73,7 @@ fn what_panics_or_takes_too_long_ends_its_runtime() {
         let blocking = AssertUnwindSafe(|| {
             Test::new(name).run_blocking(|rt| {
                 keep(&rt);
-                panic!("on purpose")
+                fails();
             })
         });
         assert!(catch_unwind(blocking).is_err());

@@ -65,11 +65,6 @@ impl BlockOn for Tokio {
         if context::current() != Code::Async {
             return Ok(f());
         }
-        if context_is_gone() && implement::runtime_id() == Some(self.id()) {
-            // A root future, driven without Tokio, which blocks only itself.
-            let _mark = implement::enter(Code::Blocking, Some(self.id()));
-            return Ok(f());
-        }
         let here = |handle: Handle| handle.id() == self.shared.handle.id();
         let foreign_mark = implement::runtime_id().is_some_and(|id| id != self.id());
         if self.is_inherited()
@@ -77,6 +72,11 @@ impl BlockOn for Tokio {
             || foreign_mark
             || !Handle::try_current().is_ok_and(here)
         {
+            if implement::runtime_id() == Some(self.id()) && context_is_gone() {
+                // A root future, driven without Tokio, which blocks only itself.
+                let _mark = implement::enter(Code::Blocking, Some(self.id()));
+                return Ok(f());
+            }
             return Err(BlockOnError::unsupported());
         }
         // Between polls, where the driver calls wakers, Tokio would lose the worker:
