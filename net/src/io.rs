@@ -402,7 +402,12 @@ where
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        if let Some(provided) = self.waiting()? {
+        let provided = self.waiting()?;
+        if buf.is_empty() {
+            // As the system has it for a stream. A reactor would wait for bytes first.
+            return Poll::Ready(Ok(0));
+        }
+        if let Some(provided) = provided {
             return provided.poll(cx, |socket, cx| socket.poll_read(cx, buf));
         }
         let room = buf.len();
@@ -416,10 +421,12 @@ where
         cx: &mut Context<'_>,
         bufs: &mut [io::IoSliceMut<'_>],
     ) -> Poll<io::Result<usize>> {
-        if let Some(provided) = self.waiting()? {
-            let first = bufs.iter_mut().find(|buf| !buf.is_empty());
-            let buf = first.map_or(&mut [][..], |buf| buf);
-            return provided.poll(cx, |socket, cx| socket.poll_read(cx, buf));
+        let provided = self.waiting()?;
+        let Some(first) = bufs.iter_mut().find(|buf| !buf.is_empty()) else {
+            return Poll::Ready(Ok(0));
+        };
+        if let Some(provided) = provided {
+            return provided.poll(cx, |socket, cx| socket.poll_read(cx, first));
         }
         self.poll(cx, Direction::Read, |mut socket| socket.read_vectored(bufs))
     }

@@ -184,7 +184,8 @@ struct Watched {
 }
 
 impl Signals {
-    /// For signals of these kinds, of which there is at least one.
+    /// For signals of these kinds, of which there is at least one. One that is named twice is
+    /// watched once.
     ///
     /// # Errors
     ///
@@ -203,7 +204,10 @@ impl Signals {
         // Errors from here on drop it.
         let mut inner = Inner { io, watched };
         for kind in kinds {
-            inner.watch(kind, &write)?;
+            // Watched twice, each signal of it would be given twice.
+            if !inner.watched.iter().any(|watched| watched.kind == kind) {
+                inner.watch(kind, &write)?;
+            }
         }
         if inner.watched.is_empty() {
             // No signal could arrive, and without a writer each wait would end with an error.

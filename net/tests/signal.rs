@@ -19,6 +19,7 @@ use futures_util::{StreamExt, future::join_all};
 on_every_runtime! {
     each_of_several_is_told
     kinds_are_told_apart
+    a_kind_that_is_named_twice_is_given_once
     a_cancelled_wait_loses_none
     as_futures
     as_a_stream
@@ -67,6 +68,20 @@ fn kinds_are_told_apart<R: Runtime>(rt: R) {
         ];
         told.sort();
         assert_eq!(told, ["SIGHUP", "SIGUSR2"]);
+        assert!(poll_once(pin!(signals.recv())).await.is_pending());
+    });
+}
+
+fn a_kind_that_is_named_twice_is_given_once<R: Runtime>(rt: R) {
+    let _alone = alone();
+    run(&rt, async {
+        let kinds = [SignalKind::USER1, SignalKind::USER1, SignalKind::USER2];
+        let mut signals = Signals::new(&rt, kinds).unwrap();
+        raise(SignalKind::USER1);
+        assert_eq!(signals.recv().await.unwrap(), SignalKind::USER1);
+        // It would be given before one that has arrived later.
+        raise(SignalKind::USER2);
+        assert_eq!(signals.recv().await.unwrap(), SignalKind::USER2);
         assert!(poll_once(pin!(signals.recv())).await.is_pending());
     });
 }

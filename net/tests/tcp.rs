@@ -25,6 +25,7 @@ on_every_runtime! {
     what_is_sent_comes_back
     many_bytes_both_ways
     several_buffers_at_once
+    an_empty_buffer_waits_for_nothing
     an_end_in_one_direction
     halves
     halves_of_two_streams
@@ -114,6 +115,24 @@ fn several_buffers_at_once<R: Runtime>(rt: R) {
         let mut bufs = [IoSliceMut::new(&mut first), IoSliceMut::new(&mut second)];
         assert_eq!(b.read_vectored(&mut bufs).await.unwrap(), 13);
         assert_eq!((&first, &second[..5]), (b"one two ", &b"three"[..]));
+    });
+}
+
+fn an_empty_buffer_waits_for_nothing<R: Runtime>(rt: R) {
+    run(&rt, async {
+        let (mut a, mut b) = pair(&rt).await;
+        // Before there are bytes, and when there are some.
+        for _ in 0..2 {
+            assert_eq!(a.read(&mut []).await.unwrap(), 0);
+            assert_eq!(a.peek(&mut []).await.unwrap(), 0);
+            assert_eq!(a.read_vectored(&mut []).await.unwrap(), 0);
+            let mut none = [IoSliceMut::new(&mut []), IoSliceMut::new(&mut [])];
+            assert_eq!(a.read_vectored(&mut none).await.unwrap(), 0);
+            b.write_all(b"x").await.unwrap();
+        }
+        let mut buf = [0; 2];
+        a.read_exact(&mut buf).await.unwrap();
+        assert_eq!(&buf, b"xx");
     });
 }
 

@@ -88,7 +88,8 @@ impl TcpStream {
         split::split(self)
     }
 
-    /// The next bytes, without taking them. Waits until there are some.
+    /// The next bytes, without taking them. Waits until there are some; with an empty buffer it
+    /// gives 0 at once, as reading does.
     ///
     /// # Errors
     ///
@@ -98,7 +99,11 @@ impl TcpStream {
     ///
     /// Dropping it takes nothing.
     pub async fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
-        if let Some(provided) = self.io.waiting()? {
+        let provided = self.io.waiting()?;
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        if let Some(provided) = provided {
             return poll_fn(|cx| provided.poll(cx, |it, cx| it.poll_peek(cx, buf))).await;
         }
         self.io
