@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use hyper::{
     HeaderMap, Method, Request, StatusCode, Uri, Version,
     header::{
-        CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderValue, TRANSFER_ENCODING, UPGRADE,
-        VIA,
+        CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderValue, MAX_FORWARDS,
+        TRANSFER_ENCODING, UPGRADE, VIA,
     },
     http::{
         request,
@@ -38,6 +38,9 @@ const BAD_UPGRADE: Refusal = (
     StatusCode::NOT_IMPLEMENTED,
     "there are no websockets here\n",
 );
+const BAD_HOPS: Refusal = (StatusCode::BAD_REQUEST, "not one number of hops\n");
+/// To `OPTIONS` that is to go no further.
+const NO_FURTHER: Refusal = (StatusCode::NO_CONTENT, "");
 const BAD_EXPECTATION: Refusal = (StatusCode::EXPECTATION_FAILED, "no such expectation\n");
 
 /// What is known of the body's length.
@@ -93,6 +96,9 @@ impl Head {
             Length::Unknown => {
                 headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
             }
+        }
+        if head.method == Method::OPTIONS {
+            count_hop(&mut headers)?;
         }
         join_cookies(&mut headers);
         let via = match head.version {
@@ -177,6 +183,24 @@ fn host(head: &request::Parts) -> Result<Option<HeaderValue>, Refusal> {
         None if head.version < Version::HTTP_11 => Ok(None),
         _ => Err(BAD_HOST),
     }
+}
+
+/// How many more hops the request may take: none, and it is answered here; one fewer behind this one
+/// (RFC 9110, 7.6.2). That is about `OPTIONS` and `TRACE`; with other methods it means nothing.
+fn count_hop(headers: &mut HeaderMap) -> Result<(), Refusal> {
+    let mut hops = headers.get_all(MAX_FORWARDS).iter();
+    let Some(left) = hops.next() else {
+        return Ok(());
+    };
+    let digits = left.to_str().unwrap_or_default();
+    if hops.next().is_some() || digits.is_empty() || !digits.bytes().all(|it| it.is_ascii_digit()) {
+        return Err(BAD_HOPS);
+    }
+    // A number that is too large to be read is too large to be used up, too.
+    let left: u64 = digits.parse().unwrap_or(u64::MAX);
+    let behind = left.checked_sub(1).ok_or(NO_FURTHER)?;
+    headers.insert(MAX_FORWARDS, behind.into());
+    Ok(())
 }
 
 /// HTTP/2 may send a line for each cookie, which HTTP/1 must not (RFC 9113, 8.2.3).

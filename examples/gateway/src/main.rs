@@ -2,8 +2,12 @@
 
 use std::{error::Error, io, path::PathBuf, process::ExitCode, time::Duration};
 
-use clap::{CommandFactory, Parser, error::ErrorKind};
-use fourway::{AnyRuntime, BlockOn, Shutdown, cancel::CancellationToken, net::Net};
+use clap::{CommandFactory, Parser, error::ErrorKind, value_parser};
+use fourway::{
+    AnyRuntime, BlockOn, Shutdown,
+    cancel::CancellationToken,
+    net::{Net, TcpListener},
+};
 use futures_util::future::join;
 use gateway::{Gateway, Log, Settings, is_path, is_upstream, tcp, tls};
 
@@ -33,33 +37,33 @@ struct Arguments {
     #[arg(long)]
     runtime: Option<String>,
     /// Connections at a time.
-    #[arg(long, default_value_t = 10_000)]
-    max_connections: usize,
+    #[arg(long, default_value_t = 10_000, value_parser = value_parser!(u64).range(1..))]
+    max_connections: u64,
     /// Requests at a time; more get 503.
-    #[arg(long, default_value_t = 10_000)]
+    #[arg(long, default_value_t = 10_000, value_parser = value_parser!(u64).range(1..))]
     max_requests: u64,
     /// Requests at a time of one peer; more get 429. Fewer than all, so that one peer cannot take
-    /// all places with answers that it does not read.
-    #[arg(long, default_value_t = 1_000)]
-    max_requests_of_peer: usize,
+    /// all places with answers that it does not read. Default: a tenth of `--max-requests`.
+    #[arg(long, value_parser = value_parser!(u64).range(1..))]
+    max_requests_of_peer: Option<u64>,
     /// Milliseconds without the client's next piece of the request, then 408; and without a piece
     /// that goes on or the head of the answer, then 504.
-    #[arg(long, default_value_t = 30_000)]
+    #[arg(long, default_value_t = 30_000, value_parser = value_parser!(u64).range(1..))]
     timeout: u64,
     /// Milliseconds for the head of a request, and for an idle connection. An incomplete head gets
     /// 408. With HTTP/2, only for the first request.
-    #[arg(long, default_value_t = 30_000)]
+    #[arg(long, default_value_t = 30_000, value_parser = value_parser!(u64).range(1..))]
     head_timeout: u64,
     /// Milliseconds in which the client takes nothing, or too little, of its answer; then its
     /// connection is closed, or its HTTP/2 stream reset.
-    #[arg(long, default_value_t = 60_000)]
+    #[arg(long, default_value_t = 60_000, value_parser = value_parser!(u64).range(1..))]
     send_timeout: u64,
     /// Bytes a second that an HTTP/2 client has to take for each answer that waits, on average over
     /// `--send-timeout`; otherwise answers are reset. 0: no such limit.
     #[arg(long, default_value_t = 240)]
     send_rate: u32,
     /// Milliseconds for a connection to an upstream.
-    #[arg(long, default_value_t = 5_000)]
+    #[arg(long, default_value_t = 5_000, value_parser = value_parser!(u64).range(1..))]
     connect_timeout: u64,
     /// What a healthy upstream answers with success: /PATH. Default: that it can be connected to is
     /// enough.
@@ -129,6 +133,23 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+async fn listen(runtime: &AnyRuntime, address: &str, backlog: u32) -> io::Result<TcpListener> {
+    let listening = runtime.listen_tcp(address).backlog(backlog).await;
+    listening.map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+    })
+}
+
+/// Of all requests, if nothing was said.
+fn of_one_peer(max_requests: u64) -> u64 {
+    (max_requests / 10).max(1)
+}
+
+/// For what is counted in memory. More than that can never be.
+fn size(limit: u64) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
 async fn serve(
     runtime: &AnyRuntime,
     arguments: Arguments,
@@ -138,7 +159,7 @@ async fn serve(
         (Some(certificate), Some(key)) => Some(tls::config(certificate, key)?),
         _ => None,
     };
-    let listener = runtime.listen_tcp(&arguments.listen).backlog(4096).await?;
+    let listener = listen(runtime, &arguments.listen, 4096).await?;
     eprintln!("listening on {}", listener.local_addr()?);
     let log = if arguments.quiet {
         Log::none()
@@ -146,12 +167,14 @@ async fn serve(
         Log::new(runtime, io::stdout())
     };
     let errors = Log::new(runtime, io::stderr());
+    let of_peer = arguments.max_requests_of_peer;
+    let of_peer = of_peer.unwrap_or_else(|| of_one_peer(arguments.max_requests));
     let settings = Settings {
         errors: errors.clone(),
         upstreams: arguments.upstream,
-        max_connections: arguments.max_connections,
+        max_connections: size(arguments.max_connections),
         max_requests: arguments.max_requests,
-        max_requests_of_peer: arguments.max_requests_of_peer,
+        max_requests_of_peer: size(of_peer),
         timeout: Duration::from_millis(arguments.timeout),
         head_timeout: Duration::from_millis(arguments.head_timeout),
         send_timeout: Duration::from_millis(arguments.send_timeout),
@@ -167,7 +190,7 @@ async fn serve(
     let upstream = settings.upstreams.first().cloned().unwrap_or_default();
     let gateway = Gateway::new(runtime, settings, log.clone()).map_err(io::Error::other)?;
     if let Some(address) = &arguments.metrics {
-        let listener = runtime.listen_tcp(address).await?;
+        let listener = listen(runtime, address, 1024).await?;
         let (gateway, stop) = (gateway.clone(), stop.clone());
         fourway::Spawner::spawn_detached(runtime, async move {
             gateway.serve_metrics(listener, &stop).await;
@@ -175,7 +198,7 @@ async fn serve(
     }
     let drain = if arguments.tcp {
         let limits = tcp::Limits {
-            connections: arguments.max_connections as u64,
+            connections: arguments.max_connections,
             connect_timeout: Duration::from_millis(arguments.connect_timeout),
             send_timeout: Duration::from_millis(arguments.send_timeout),
             grace: Duration::from_millis(arguments.grace),

@@ -24,6 +24,7 @@ on_every_runtime! { erased
     http_2_has_one_host_one_length_and_one_line_of_cookies
     codings_and_methods_that_end_here
     upgrades_and_expectations_end_here
+    options_go_as_far_as_they_say
     a_malformed_body_is_no_failure_of_the_upstream
     a_get_keeps_its_body
     answers_that_are_none
@@ -379,6 +380,45 @@ fn upgrades_and_expectations_end_here(rt: AnyRuntime) {
             let mut first = vec![0; 9 + status.len()];
             stream.read_exact(&mut first).await.unwrap();
             assert_eq!(first, format!("HTTP/1.1 {status}").as_bytes());
+        }
+        gateway.stop().await;
+    });
+}
+
+fn options_go_as_far_as_they_say(rt: AnyRuntime) {
+    run(&rt, async {
+        let gateway = Running::new(&rt).await;
+        for (method, hops, status, passed) in [
+            ("OPTIONS", "0", "204", None),
+            ("OPTIONS", "000", "204", None),
+            ("OPTIONS", "1", "200", Some("0")),
+            ("OPTIONS", "10", "200", Some("9")),
+            // More than can be read.
+            (
+                "OPTIONS",
+                "99999999999999999999999",
+                "200",
+                Some("18446744073709551614"),
+            ),
+            ("OPTIONS", "", "400", None),
+            ("OPTIONS", "-1", "400", None),
+            ("OPTIONS", "1\r\nmax-forwards: 1", "400", None),
+            ("GET", "0", "200", Some("0")),
+        ] {
+            let head = format!("{method} / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n");
+            let answer = gateway
+                .say(&format!("{head}max-forwards: {hops}\r\n\r\n"))
+                .await;
+            let status = format!("HTTP/1.1 {status} ");
+            assert!(answer.starts_with(&status), "{method} {hops}: {answer}");
+            let seen = gateway.upstream.take();
+            match passed {
+                Some(hops) => {
+                    let line = format!("\r\nmax-forwards: {hops}\r\n");
+                    assert!(seen.contains(&line), "{method} {hops}: {seen}");
+                }
+                None => assert_eq!(seen, "", "{method} {hops}"),
+            }
         }
         gateway.stop().await;
     });

@@ -3,7 +3,7 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     process::{Child, Command, Stdio},
 };
 
@@ -68,12 +68,20 @@ fn a_log_that_nobody_reads_holds_up_nothing() {
 
 #[test]
 fn what_it_cannot_serve_it_refuses() {
-    let refused: [&[&str]; 5] = [
+    let refused: [&[&str]; 12] = [
         &["--check-path", "health"],
         &["--check-path", "@elsewhere/"],
         &["--check-path", "/two words"],
         &["--tcp", "--upstream", "127.0.0.1:2"],
         &["--tcp", "--check-path", "/health"],
+        // Nothing would be served.
+        &["--max-connections", "0"],
+        &["--max-requests", "0"],
+        &["--max-requests-of-peer", "0"],
+        &["--timeout", "0"],
+        &["--head-timeout", "0"],
+        &["--send-timeout", "0"],
+        &["--connect-timeout", "0"],
     ];
     for arguments in refused {
         let output = Command::new(env!("CARGO_BIN_EXE_gateway"))
@@ -86,6 +94,26 @@ fn what_it_cannot_serve_it_refuses() {
         // As clap does it.
         let errors = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {errors}");
+    }
+}
+
+#[test]
+fn it_says_where_it_cannot_listen() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let free = "127.0.0.1:0";
+    for arguments in [
+        ["--listen", &taken, "--metrics", free],
+        ["--listen", free, "--metrics", &taken],
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_gateway"))
+            .args(["--upstream", "127.0.0.1:1"])
+            .args(arguments)
+            .output();
+        let output = output.unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success());
+        assert!(errors.contains(&taken), "{errors}");
     }
 }
 
