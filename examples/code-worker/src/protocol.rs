@@ -279,9 +279,37 @@ pub fn parse(line: &[u8]) -> Result<Message, Box<Answer>> {
         })
     };
     let value: serde_json::Value = serde_json::from_slice(line)
+        .or_else(|error| match without_halves(line) {
+            Some(line) => serde_json::from_slice(&line),
+            None => Err(error),
+        })
         .map_err(|error| bad(None, format!("the line is no JSON: {error}")))?;
     let id = value.get("id").and_then(serde_json::Value::as_u64);
     serde_json::from_value(value).map_err(|error| bad(id, format!("no request: {error}")))
+}
+
+/// The line with U+FFFD in place of each half of a character (`\ud800`), if there is one. Texts of
+/// JavaScript may have halves, and so what its `JSON.stringify` gives, but Rust's have none.
+fn without_halves(line: &[u8]) -> Option<Vec<u8>> {
+    let unit = |at: usize| {
+        let digits = line.get(at..at + 6)?.strip_prefix(b"\\u")?;
+        u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+    };
+    let (mut mended, mut any, mut at) = (line.to_vec(), false, 0);
+    while at < line.len() {
+        at += match (line[at], unit(at)) {
+            (b'\\', Some(0xd800..=0xdbff)) if matches!(unit(at + 6), Some(0xdc00..=0xdfff)) => 12,
+            (b'\\', Some(0xd800..=0xdfff)) => {
+                mended[at + 2..at + 6].copy_from_slice(b"fffd");
+                any = true;
+                6
+            }
+            // And the escaped byte, which may be a backslash.
+            (b'\\', _) => 2,
+            _ => 1,
+        };
+    }
+    any.then_some(mended)
 }
 
 /// Cuts bytes, as they come, into lines.

@@ -137,6 +137,11 @@ fn a_conversation_over_a_socket() {
         assert_eq!(hear()["status"], "incomplete");
         say(json!({ "id": 9, "op": "complete", "code": "Mat" }));
         assert_eq!(hear()["matches"], json!(["Math"]));
+        // What comes before the dot is no name, and is not executed.
+        for code in ["'é'.le", "f().l", "a[0].le", ".l", "...le"] {
+            say(json!({ "id": 9, "op": "complete", "code": code }));
+            assert_eq!(hear()["matches"], json!([]), "{code}");
+        }
         say(json!({ "id": 10, "op": "inspect", "name": "x" }));
         assert_eq!(hear()["text"], "20");
         say(json!({ "id": 11, "op": "status" }));
@@ -442,5 +447,28 @@ fn the_longest_lines_are_answered() {
         for cut in [1000, LONGEST_LINE, LONGEST_LINE + 1] {
             reader::check(cut, &bytes);
         }
+    }
+}
+
+/// A client in JavaScript sends such a line by itself.
+#[test]
+fn halves_of_characters_in_a_request_are_replaced() {
+    let sent = [
+        (r#""\ud800""#, "\u{fffd}"),
+        (r#""a\udc00b\uD8""#, ""),
+        (r#""a\udc00b""#, "a\u{fffd}b"),
+        (r#""\ud83d\ude00 \uD83D""#, "\u{1f600} \u{fffd}"),
+        (r#""\ud83d\ud83d\ude00""#, "\u{fffd}\u{1f600}"),
+        (r#""\\ud800 \\\ud800""#, "\\ud800 \\\u{fffd}"),
+    ];
+    for (text, expected) in sent {
+        let line = format!(r#"{{"id":7,"op":"execute","code":{text}}}"#);
+        let parsed = parse(line.as_bytes());
+        if expected.is_empty() {
+            assert_eq!(parsed.unwrap_err().id, None, "{line}");
+            continue;
+        }
+        let expected = json!({ "id": 7, "op": "execute", "code": expected });
+        assert_eq!(parsed, parse(expected.to_string().as_bytes()), "{line}");
     }
 }

@@ -484,11 +484,16 @@ impl Engine {
             .last()
             .map_or(text.len(), |(at, _)| at);
         let path = &text[start..];
-        let (object, prefix) = path.rsplit_once('.').unwrap_or(("", path));
+        let (object, prefix) = match path.rsplit_once('.') {
+            Some((object, prefix)) => (Some(object), prefix),
+            None => (None, path),
+        };
         let start = text.len() - prefix.len();
-        if !is_path(object) && !object.is_empty() {
+        // Before the dot there is no name but a value, as in `f().x`, and nothing is executed here.
+        if !object.is_none_or(is_path) {
             return (start, Vec::new());
         }
+        let object = object.unwrap_or_default();
         let declared = match object {
             "" => turn.names.starting_with(prefix),
             _ => Vec::new(),
