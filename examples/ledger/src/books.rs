@@ -36,8 +36,15 @@ impl<'a> Books<'a> {
     ///
     /// # Errors
     ///
-    /// If one of the accounts is not known, `from` has too little, or the database fails.
+    /// If one of the accounts is not known, `from` has too little, the amount is 0, the accounts are
+    /// the same, or the database fails.
     pub fn transfer(&self, from: &str, to: &str, amount: u32) -> Result<i64> {
+        if amount == 0 {
+            return Err(Error::pointless("its amount is 0"));
+        }
+        if from == to {
+            return Err(Error::pointless("it is from an account to itself"));
+        }
         let amount = i64::from(amount);
         let number = self.next_number()?;
         for (account, other, amount) in [(from, to, -amount), (to, from, amount)] {

@@ -11,6 +11,8 @@ pub struct Error(Kind);
 enum Kind {
     Unknown(String),
     Insufficient(String),
+    /// What is wrong with the transfer.
+    Pointless(&'static str),
     /// The file is set when the error leaves the library.
     Database(Option<PathBuf>, rusqlite::Error),
 }
@@ -22,6 +24,10 @@ impl Error {
 
     pub(crate) fn insufficient(account: &str) -> Self {
         Self(Kind::Insufficient(account.to_owned()))
+    }
+
+    pub(crate) fn pointless(why: &'static str) -> Self {
+        Self(Kind::Pointless(why))
     }
 
     pub(crate) fn in_file(self, path: &Path) -> Self {
@@ -41,6 +47,12 @@ impl Error {
     #[must_use]
     pub fn is_insufficient(&self) -> bool {
         matches!(self.0, Kind::Insufficient(_))
+    }
+
+    /// Would the transfer move nothing: an amount of 0, or from an account to itself?
+    #[must_use]
+    pub fn is_pointless(&self) -> bool {
+        matches!(self.0, Kind::Pointless(_))
     }
 
     /// Did other writers keep the file for too long? Then it can be tried again.
@@ -65,6 +77,7 @@ impl fmt::Display for Error {
         match &self.0 {
             Kind::Unknown(account) => write!(f, "there is no account `{account}`: open it first"),
             Kind::Insufficient(account) => write!(f, "`{account}` has too little"),
+            Kind::Pointless(why) => write!(f, "the transfer would move nothing: {why}"),
             Kind::Database(Some(path), error) => write!(f, "{}: {error}", path.display()),
             Kind::Database(None, error) => error.fmt(f),
         }
@@ -75,7 +88,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.0 {
             Kind::Database(_, error) => error.source(),
-            Kind::Unknown(_) | Kind::Insufficient(_) => None,
+            Kind::Unknown(_) | Kind::Insufficient(_) | Kind::Pointless(_) => None,
         }
     }
 }

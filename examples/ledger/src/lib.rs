@@ -104,7 +104,8 @@ impl<R: Runtime> Ledger<R> {
     ///
     /// # Errors
     ///
-    /// If one of the accounts is not known, `from` has too little, or the database fails.
+    /// If one of the accounts is not known, `from` has too little, the amount is 0, the accounts are
+    /// the same, or the database fails.
     #[blocking]
     pub fn transfer(&self, from: &str, to: &str, amount: u32) -> Result<i64> {
         let (from, to) = (from.to_owned(), to.to_owned());

@@ -8,7 +8,7 @@
 //! | `GET /accounts/NAME/entries` | its entries, a line each, as they are read |
 //! | `POST /transfers?from=A&to=B&amount=N` | the number of the transfer |
 //! | `POST /audits` | submits an audit, and gives the id of the job |
-//! | `GET /audits/ID` | its state or result |
+//! | `GET /audits/ID` | its state or result; 500 with its error if it has failed |
 
 use std::{env, error::Error, io, time::Duration};
 
@@ -129,8 +129,13 @@ async fn audited(State(service): State<Service>, Path(id): Path<String>) -> Answ
     let no_such = |error: &dyn Error| (StatusCode::NOT_FOUND, error.to_string());
     let id: JobId = id.parse().map_err(|error| no_such(&error))?;
     let status = service.jobs.status(id).map_err(|error| no_such(&error))?;
-    if status.state != JobState::Completed {
-        return Ok(status.state.to_string());
+    match status.state {
+        JobState::Completed => {}
+        JobState::Failed => {
+            let error = status.error.unwrap_or_default();
+            return Err((StatusCode::INTERNAL_SERVER_ERROR, error));
+        }
+        state => return Ok(state.to_string()),
     }
     let Audit {
         accounts,
@@ -146,6 +151,8 @@ async fn audited(State(service): State<Service>, Path(id): Path<String>) -> Answ
 fn failed(error: ledger::Error) -> (StatusCode, String) {
     let status = if error.is_unknown() {
         StatusCode::NOT_FOUND
+    } else if error.is_pointless() {
+        StatusCode::BAD_REQUEST
     } else if error.is_insufficient() {
         StatusCode::CONFLICT
     } else if error.is_busy() {

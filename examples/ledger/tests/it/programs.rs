@@ -106,6 +106,10 @@ fn the_server_serves_streams_and_audits_until_it_is_asked_to_end() {
     assert_eq!(server.request("GET", "/accounts/none/entries").0, 404);
     let too_much = "/transfers?from=cash&to=bank&amount=301";
     assert_eq!(server.request("POST", too_much).0, 409);
+    for nothing in ["from=cash&to=cash&amount=1", "from=bank&to=cash&amount=0"] {
+        let uri = format!("/transfers?{nothing}");
+        assert_eq!(server.request("POST", &uri).0, 400, "{nothing}");
+    }
     // A job: submitted now, asked for later.
     let (status, id) = server.request("POST", "/audits");
     assert_eq!(status, 202);
@@ -126,4 +130,15 @@ fn the_server_serves_streams_and_audits_until_it_is_asked_to_end() {
         assert_eq!(rest, "ended; 0 jobs are left behind\n");
         assert!(server.child.wait().unwrap().success());
     }
+}
+
+#[test]
+fn an_audit_that_fails_is_an_error_of_the_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&folder.path().join("no such folder").join("ledger.db"));
+    let (status, id) = server.request("POST", "/audits");
+    assert_eq!(status, 202);
+    let audit = || server.request("GET", &format!("/audits/{id}"));
+    eventually("the audit has ended", || audit().0 == 500);
+    assert!(audit().1.contains("ledger.db"), "{}", audit().1);
 }
