@@ -26,7 +26,7 @@ impl Limit {
 
     fn with(current: impl FnOnce(&Rlimit) -> Option<u64>) -> Self {
         let before = getrlimit(Resource::Nofile);
-        let this = Self(before.clone());
+        let this = Self(before);
         let current = current(&before);
         setrlimit(Resource::Nofile, Rlimit { current, ..before }).unwrap();
         this
@@ -42,7 +42,7 @@ impl Limit {
 impl Drop for Limit {
     fn drop(&mut self) {
         // It was allowed before.
-        let _ = setrlimit(Resource::Nofile, self.0.clone());
+        let _ = setrlimit(Resource::Nofile, self.0);
     }
 }
 
