@@ -1,6 +1,6 @@
 //! What destructors may do in a nursery: the table of the guide, where the suite has no case for it.
 
-use std::{future::ready, sync::mpsc, time::Duration};
+use std::{future::ready, time::Duration};
 
 use fourway_core::{
     AnyRuntime, BlockOn, Offload, Spawner, Task,
@@ -57,7 +57,7 @@ fn the_destructor_of_a_cancelled_child_asks_spawns_and_is_not_let_block() {
                     forever().await
                 };
                 let values = Values::current().with(&REQUEST, 7);
-                drop(values.scope(|| n.spawn(child)).unwrap());
+                values.scope(|| drop(n.spawn(child).unwrap()));
                 begun.pass().await;
                 n.cancel();
                 Ok(())
