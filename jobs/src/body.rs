@@ -14,6 +14,7 @@ use std::{
 
 use fourway_core::{
     Call, Payload,
+    cancel::Reason,
     implement::{destroy_contained, discard, poll_contained, wake},
 };
 use pin_project_lite::pin_project;
@@ -99,6 +100,15 @@ impl Failure {
             message,
             cause: Some(Cause::Panic(std::sync::Mutex::new(payload))),
         }
+    }
+
+    /// Why a job was cancelled, in the same words whether it waited, ran or was lost. `None` for a
+    /// request: who made it knows.
+    pub(crate) fn cancelled(reason: &Reason) -> Option<Self> {
+        (*reason != Reason::Requested).then(|| Self {
+            message: reason.to_string(),
+            cause: None,
+        })
     }
 
     /// The text, without the cause.
@@ -266,7 +276,9 @@ pub(crate) struct Called<G, O: JobOutput> {
     make: G,
     again: bool,
     future: Option<CallFuture>,
-    link: Arc<Link<O>>,
+    /// The attempt's own: the body of an earlier attempt may still run if the runtime has dropped
+    /// that attempt, and its end must not pass for the end of this one.
+    link: Option<Arc<Link<O>>>,
     slot: Arc<Slot<O::Value>>,
 }
 
@@ -311,20 +323,17 @@ where
     O: JobOutput,
 {
     pub(crate) fn body(make: G, again: bool, slot: Arc<Slot<O::Value>>) -> Body {
-        Body::Task(Box::pin(Self {
+        Body::Task(Box::pin(Self::new(make, again, slot)))
+    }
+
+    fn new(make: G, again: bool, slot: Arc<Slot<O::Value>>) -> Self {
+        Self {
             make,
             again,
             future: None,
-            link: Arc::new(Link {
-                state: Mutex::new(LinkState {
-                    output: None,
-                    open: false,
-                    panicked: false,
-                    waker: None,
-                }),
-            }),
+            link: None,
             slot,
-        }))
+        }
     }
 }
 
@@ -340,14 +349,17 @@ where
         let this = &mut *self;
         let made = catch_unwind(AssertUnwindSafe(|| (this.make)(job))).map_err(Failure::panic)?;
         let call = made.expect("a call that is used once begins once");
-        {
-            let mut state = lock(&this.link.state);
-            state.open = true;
-            state.panicked = false;
-        }
-        let open = Open {
-            link: this.link.clone(),
-        };
+        let link = Arc::new(Link {
+            state: Mutex::new(LinkState {
+                output: None,
+                open: true,
+                panicked: false,
+                waker: None,
+            }),
+        });
+        // The runtime may have dropped an earlier attempt, whose output is still in there.
+        discard(this.link.replace(link.clone()));
+        let open = Open { link };
         let call = call.map(move |output| open.put(output));
         this.future = Some(Box::pin(call.into_future()));
         Ok(())
@@ -356,7 +368,8 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         let this = &mut *self;
         let done = ready!(poll_contained(Pin::new(&mut this.future), None, cx));
-        let output = lock(&this.link.state).output.take();
+        let link = this.link.as_ref();
+        let output = link.and_then(|link| lock(&link.state).output.take());
         let output = done.map(|()| output.expect("put there by what the call was mapped with"));
         Poll::Ready(keep(&this.slot, output))
     }
@@ -366,8 +379,12 @@ where
     }
 
     fn poll_gone(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        let Some(link) = &self.link else {
+            // No attempt has begun.
+            return Poll::Ready(Ok(()));
+        };
         let waker = cx.waker().clone();
-        let mut state = lock(&self.link.state);
+        let mut state = lock(&link.state);
         if state.open {
             let before = state.waker.replace(waker);
             drop(state);
@@ -472,5 +489,59 @@ where
 
     fn has_captured(&self) -> bool {
         needs_drop::<F>()
+    }
+}
+
+#[cfg(all(test, not(fourway_shuttle), not(fourway_loom)))]
+mod tests {
+    use std::{
+        pin::Pin,
+        sync::Arc,
+        task::{Context, Poll, Waker},
+    };
+
+    use fourway_core::Runtime;
+    use fourway_testing::{Gate, any, eventually};
+
+    use super::{Called, TaskBody};
+    use crate::{JobContext, JobManager, context::Seat, slot::Slot, sync::lock};
+
+    #[test]
+    fn the_body_of_an_earlier_attempt_does_not_end_a_later_one() {
+        let rt = any();
+        let jobs = JobManager::builder(&rt).build();
+        let mut seat = Seat::new(jobs.shared());
+        let gates = [(); 2].map(|()| [(); 2].map(|()| Gate::default()));
+        let mut attempts = gates.clone().into_iter();
+        let make = move |_: &JobContext| {
+            let [started, gate] = attempts.next()?;
+            Some(rt.call_blocking(move || {
+                started.open();
+                gate.wait();
+            }))
+        };
+        let mut called = Called::new(make, true, Arc::new(Slot::new()));
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut links = Vec::new();
+        for [started, _] in &gates {
+            seat.scope(|job| {
+                let mut called = Pin::new(&mut called);
+                assert!(called.as_mut().begin(job).is_ok());
+                assert!(called.as_mut().poll(&mut cx).is_pending());
+                started.wait();
+                assert!(called.destroy().is_ok());
+            });
+            links.push(called.link.clone().expect("an attempt has begun"));
+        }
+        let [first, second] = &links[..] else {
+            unreachable!("there were two attempts")
+        };
+        gates[0][1].open();
+        eventually("the first body ends", || !lock(&first.state).open);
+        assert!(Pin::new(&mut called).poll_gone(&mut cx).is_pending());
+        gates[1][1].open();
+        eventually("the second body ends", || !lock(&second.state).open);
+        let gone = Pin::new(&mut called).poll_gone(&mut cx);
+        assert!(matches!(gone, Poll::Ready(Ok(()))));
     }
 }

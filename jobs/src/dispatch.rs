@@ -10,7 +10,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
 };
 
 use fourway_core::{Spawner, implement::discard};
@@ -235,6 +235,7 @@ fn first_poll(shared: &Arc<Shared>, started: Started, seats: &mut Seats) -> End 
                     body,
                     seat,
                     is_dropped: false,
+                    failure: None,
                 }),
             });
             End::Nothing
@@ -275,6 +276,9 @@ struct Running {
     seat: Seat,
     /// The future was dropped; something that it has begun runs on.
     is_dropped: bool,
+    /// Of the future's destructor. The job ends with it once nothing runs any more, and keeps its slot
+    /// until then (JB-3, cancelling).
+    failure: Option<Failure>,
 }
 
 impl Running {
@@ -295,20 +299,23 @@ impl Running {
             }
         }
         if !self.is_dropped {
-            if let Err(failure) = self.destroy() {
-                return Poll::Ready(Outcome::Failed(failure));
-            }
+            self.destroy();
         }
-        self.body.as_mut().poll_gone(cx).map(|gone| match gone {
-            Ok(()) => Outcome::Dropped,
-            Err(failure) => Outcome::Failed(failure),
+        let gone = ready!(self.body.as_mut().poll_gone(cx));
+        Poll::Ready(match (self.failure.take(), gone) {
+            (None, Ok(())) => Outcome::Dropped,
+            (None, Err(failure)) | (Some(failure), Ok(())) => Outcome::Failed(failure),
+            (Some(first), Err(second)) => {
+                second.into_message();
+                Outcome::Failed(first)
+            }
         })
     }
 
-    fn destroy(&mut self) -> Result<(), Failure> {
+    fn destroy(&mut self) {
         self.is_dropped = true;
         let body = self.body.as_mut();
-        self.seat.scope(|_| body.destroy())
+        self.failure = self.seat.scope(|_| body.destroy()).err();
     }
 }
 
@@ -355,12 +362,14 @@ impl Drop for JobTask {
         let Some(running) = &mut self.running else {
             return;
         };
-        let outcome = match running.is_dropped {
-            true => Outcome::Dropped,
-            false => match running.destroy() {
-                Ok(()) => Outcome::Lost,
-                Err(failure) => Outcome::Failed(failure),
-            },
+        let was_dropped = running.is_dropped;
+        if !was_dropped {
+            running.destroy();
+        }
+        let outcome = match running.failure.take() {
+            Some(failure) => Outcome::Failed(failure),
+            None if was_dropped => Outcome::Dropped,
+            None => Outcome::Lost,
         };
         self.end(outcome);
         self.shared.check_runtime();
@@ -439,5 +448,91 @@ impl Drop for Runner {
         if let Some(shared) = self.shared.take() {
             shared.worker_lost(Place::Pool);
         }
+    }
+}
+
+#[cfg(all(test, not(fourway_shuttle), not(fourway_loom)))]
+mod tests {
+    use std::{
+        pin::Pin,
+        sync::Arc,
+        task::{Context, Poll, ready},
+    };
+
+    use fourway_testing::{Gate, each, eventually};
+
+    use crate::{
+        JobContext, JobManager, JobState,
+        body::{Body, Failure, TaskBody},
+        job::{Options, sealed},
+        slot::Slot,
+    };
+
+    /// The destructor of its future panics, and something that the future has begun runs on.
+    struct Stubborn {
+        /// Open once it was asked whether all is gone.
+        asked: Gate,
+        ends: Pin<Box<dyn Future<Output = ()> + Send>>,
+    }
+
+    impl TaskBody for Stubborn {
+        fn begin(self: Pin<&mut Self>, _: &JobContext) -> Result<(), Failure> {
+            Ok(())
+        }
+
+        fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+            Poll::Pending
+        }
+
+        fn destroy(self: Pin<&mut Self>) -> Result<(), Failure> {
+            Err(Failure::panic(Box::new("of the destructor")))
+        }
+
+        fn poll_gone(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+            self.asked.open();
+            ready!(self.ends.as_mut().poll(cx));
+            Poll::Ready(Ok(()))
+        }
+
+        fn is_again(&self) -> bool {
+            false
+        }
+
+        fn has_captured(&self) -> bool {
+            false
+        }
+    }
+
+    #[allow(private_interfaces, reason = "the trait is sealed")]
+    impl sealed::Work<Stubborn> for Stubborn {
+        type Value = ();
+
+        fn into_parts(self, _: &Arc<Slot<()>>) -> (Body, Options) {
+            (Body::Task(Box::pin(self)), Options::default())
+        }
+    }
+
+    #[test]
+    fn a_job_whose_destructor_panics_holds_its_slot_until_all_of_it_has_ended() {
+        each(|rt| {
+            let jobs = JobManager::builder(&rt).concurrency(1).build();
+            let (asked, ends) = (Gate::default(), Gate::default());
+            let wait = ends.clone();
+            let stubborn = Stubborn {
+                asked: asked.clone(),
+                ends: Box::pin(async move { wait.pass().await }),
+            };
+            let job = jobs.submit(stubborn).unwrap();
+            let next = jobs.submit(|| ()).unwrap();
+            eventually("it runs", || job.state() == Some(JobState::Running));
+            job.cancel();
+            asked.wait();
+            assert_eq!(job.state(), Some(JobState::Running));
+            assert_eq!(next.state(), Some(JobState::Queued));
+            ends.open();
+            let error = job.wait().unwrap_err();
+            assert!(error.is_panic() && error.message() == "of the destructor");
+            next.wait().unwrap();
+        });
     }
 }

@@ -157,7 +157,8 @@ impl JobError {
         &self.inner.message
     }
 
-    /// The job was cancelled.
+    /// The job was cancelled. The [`message`](Self::message) says why, for example because its manager
+    /// drains, and is empty if somebody asked for it.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.inner.state == JobState::Cancelled

@@ -6,7 +6,7 @@
 use std::{
     any::Any,
     sync::{
-        Arc,
+        Arc, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll, Waker},
@@ -256,6 +256,17 @@ impl<T> Slot<T> {
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         lock(&self.state)
+    }
+}
+
+/// The last owner may be anyone: a handle, a waiter, a body, the store. None of them is unwound by the
+/// destructor of a value that nobody took (CA-4, destructors that panic or block).
+impl<T> Drop for Slot<T> {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if !matches!(state.content, Content::Empty | Content::Taken) {
+            discard(std::mem::replace(&mut state.content, Content::Empty));
+        }
     }
 }
 

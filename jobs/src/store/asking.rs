@@ -58,6 +58,9 @@ impl Store {
             JobState::Running => {
                 if record.asked != Asked::Cancel {
                     record.asked = Asked::Cancel;
+                    if reason != Reason::Requested {
+                        record.extra().reason = Some(Box::new(reason.clone()));
+                    }
                     let control = record.control.clone().expect("a running job has one");
                     fx.cancel.push((control, reason));
                     self.emit(id, EventKind::Cancelling, now, fx);
@@ -65,11 +68,7 @@ impl Store {
                 Some(CancelOutcome::Requested)
             }
             _ => {
-                let failure = (reason != Reason::Requested).then(|| Failure {
-                    message: reason.to_string(),
-                    cause: None,
-                });
-                self.cancel_waiting(number, failure, now, fx);
+                self.cancel_waiting(number, Failure::cancelled(&reason), now, fx);
                 self.tell_dependents(now, fx);
                 Some(CancelOutcome::Cancelled)
             }

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use fourway_core::cancel::Reason;
+
 use super::{Due, Effects};
 use crate::{
     JobId, JobState, Retry,
@@ -40,7 +42,7 @@ pub(crate) struct Record {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
     Nothing,
-    /// End, as it was cancelled.
+    /// End, as it was cancelled. Unless that was a request, [`Extra`] has the reason.
     Cancel,
     /// End, as it took too long.
     Timeout,
@@ -67,6 +69,8 @@ pub(super) struct Extra {
     pub(super) dependents: Vec<u64>,
     pub(super) attempts: Vec<Attempt>,
     pub(super) error: Option<String>,
+    /// Why it is being cancelled. `None` if it was requested.
+    pub(super) reason: Option<Box<Reason>>,
     /// How often the job was run again after its end.
     pub(super) round: u32,
     /// Its own, and those that [found](Watcher::found) it.

@@ -2,6 +2,8 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
+use fourway_core::cancel::Reason;
+
 use super::{
     ATTEMPTS_KEPT, Due, Ending, Store,
     effects::{Effects, Ended, Failed, Outcome, Started},
@@ -223,14 +225,17 @@ impl Store {
         let record = self.get(number).expect("a running job is known");
         let class = record.class;
         let key = record.key().cloned();
-        let (state, failure) = match (outcome, record.asked) {
+        let asked = std::mem::replace(&mut record.asked, Asked::Nothing);
+        let reason = record.extra.as_mut().and_then(|extra| extra.reason.take());
+        let (state, failure) = match (outcome, asked) {
             // A panic is kept, even if the job was asked to end.
             (Outcome::Failed(failure), _) if failure.is_panic() => {
                 (JobState::Failed, Some(failure))
             }
             (outcome, Asked::Cancel) => {
                 fx.failures.extend(outcome.failure());
-                (JobState::Cancelled, None)
+                let failure = reason.and_then(|reason| Failure::cancelled(&reason));
+                (JobState::Cancelled, failure)
             }
             (outcome, Asked::Timeout) => {
                 fx.failures.extend(outcome.failure());
@@ -243,16 +248,11 @@ impl Store {
             }
             (Outcome::Done, Asked::Nothing) => (JobState::Completed, None),
             (Outcome::Failed(failure), Asked::Nothing) => (JobState::Failed, Some(failure)),
+            // The manager learns of the shutdown by this end.
             (Outcome::Dropped | Outcome::Lost, Asked::Nothing) => {
-                let message = "the runtime was shut down".to_owned();
-                let failure = Failure {
-                    message,
-                    cause: None,
-                };
-                (JobState::Cancelled, Some(failure))
+                (JobState::Cancelled, Failure::cancelled(&Reason::Shutdown))
             }
         };
-        let asked = std::mem::replace(&mut record.asked, Asked::Nothing);
         let is_to_retry = asked != Asked::Cancel && body.is_some();
         let is_without_value = matches!(state, JobState::Failed | JobState::TimedOut);
         let pause = if is_to_retry && is_without_value {

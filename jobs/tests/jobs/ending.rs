@@ -7,8 +7,12 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use fourway_core::{BlockOn, Call, Shutdown, yield_now};
-use fourway_jobs::{Job, JobContext, JobManager, JobState, ManualClock, Schedule};
+use fourway_core::{
+    BlockOn, Call, Shutdown,
+    cancel::{self, Reason},
+    yield_now,
+};
+use fourway_jobs::{Job, JobContext, JobError, JobManager, JobState, ManualClock, Schedule};
 use fourway_testing::{AGES, Counter, Gate, each, eventually, panic_quietly, poll_once, run};
 
 use super::manager;
@@ -170,6 +174,47 @@ fn a_panic_of_the_last_report_is_no_second_panic_of_its_thread() {
     });
 }
 
+/// Not as if somebody had asked for that one job.
+#[track_caller]
+fn says_shutdown(error: &JobError) {
+    assert!(error.is_cancelled());
+    assert_eq!(error.message(), Reason::Shutdown.to_string());
+}
+
+#[test]
+fn what_runs_and_what_waits_is_cancelled_in_the_same_words() {
+    each(|rt| {
+        for drains in [true, false] {
+            let jobs = JobManager::builder(&rt).build();
+            let future = jobs.submit(pending::<()>()).unwrap();
+            let closure = jobs.submit(|| {
+                while !cancel::is_cancelled() {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            });
+            let closure = closure.unwrap();
+            let asked = jobs.submit(pending::<()>()).unwrap();
+            let waits = jobs.submit(Job::new(|| ()).delay(AGES)).unwrap();
+            eventually("they run", || jobs.overview().counts.running == 3);
+            asked.cancel();
+            assert_eq!(asked.wait().unwrap_err().message(), "");
+            let all = [future, closure, waits];
+            if drains {
+                assert!(jobs.drain(Duration::ZERO).wait().is_clean());
+                for job in &all {
+                    let status = job.status().unwrap();
+                    assert_eq!(status.error, Some(Reason::Shutdown.to_string()));
+                }
+            } else {
+                drop(jobs);
+            }
+            for job in all {
+                says_shutdown(&job.wait().unwrap_err());
+            }
+        }
+    });
+}
+
 #[test]
 fn a_shutdown_of_the_runtime_ends_every_job() {
     for (name, rt) in fourway_testing::runtimes() {
@@ -184,9 +229,9 @@ fn a_shutdown_of_the_runtime_ends_every_job() {
             continue;
         }
         for handle in stuck {
-            assert!(handle.wait().unwrap_err().is_cancelled());
+            says_shutdown(&handle.wait().unwrap_err());
         }
-        assert!(closure.wait().unwrap_err().is_cancelled());
+        says_shutdown(&closure.wait().unwrap_err());
         let late = jobs.submit(|| ());
         assert!(late.is_err() || late.unwrap().wait().is_err());
     }

@@ -1,10 +1,14 @@
 //! Events, progress, lists and retention.
 
-use std::time::Duration;
+use std::{
+    convert::Infallible,
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
 
 use fourway_core::{BlockOn, Call, yield_now};
 use fourway_jobs::{BoxError, EventKind, Filter, Job, JobContext, JobManager, JobState};
-use fourway_testing::{AGES, Gate, each, eventually, poll_once, run};
+use fourway_testing::{AGES, Counter, Gate, each, eventually, panic_quietly, poll_once, run};
 
 use super::manager;
 
@@ -216,5 +220,41 @@ fn finished_jobs_are_forgotten_and_handles_keep_their_value() {
         for (n, handle) in handles.into_iter().enumerate() {
             assert_eq!(handle.wait().unwrap(), n);
         }
+    });
+}
+
+#[test]
+fn a_value_whose_destructor_panics_unwinds_none_of_its_last_holders() {
+    struct Bad(Counter);
+    impl Drop for Bad {
+        fn drop(&mut self) {
+            self.0.add();
+            panic_quietly("of the destructor")
+        }
+    }
+    each(|rt| {
+        let jobs = JobManager::builder(&rt).keep(0, Duration::MAX).build();
+        let dropped = Counter::default();
+        let gives = || {
+            let bad = Bad(dropped.clone());
+            let job = jobs.submit(move || Ok::<_, Infallible>(bad));
+            job.unwrap()
+        };
+        let is_forgotten = |id| eventually("it is forgotten", || jobs.status(id).is_err());
+
+        let job = gives();
+        is_forgotten(job.id());
+        assert!(catch_unwind(AssertUnwindSafe(|| drop(job))).is_ok());
+        eventually("the value is gone", || dropped.get() == 1);
+
+        jobs.pause(None);
+        let id = gives().id();
+        let mut waits = Box::pin(jobs.wait(id).into_future());
+        assert!(rt.block_on(poll_once(waits.as_mut())).is_pending());
+        jobs.resume(None);
+        is_forgotten(id);
+        assert_eq!(rt.block_on(waits).unwrap().state, JobState::Completed);
+        eventually("the value is gone", || dropped.get() == 2);
+        assert_eq!(jobs.submit(|| 1).unwrap().wait().unwrap(), 1);
     });
 }
