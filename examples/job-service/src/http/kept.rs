@@ -290,17 +290,20 @@ impl Kept {
                     event,
                 });
             }
-            if seen.once && was.is_none_or(|was| was.state != record.state) {
-                let since = |at: Option<u64>| {
-                    let at = at.unwrap_or(record.submitted_at);
-                    Duration::from_millis(at.saturating_sub(record.submitted_at))
-                };
-                if record.state == JobState::Running {
-                    app.metrics.started(since(record.started_at));
-                } else if record.state.is_finished() {
-                    app.metrics.ended(since(record.ended_at));
-                    app.history.ended(since(record.ended_at));
-                }
+            let since = |at: Option<u64>| {
+                let at = at.unwrap_or(record.submitted_at);
+                Duration::from_millis(at.saturating_sub(record.submitted_at))
+            };
+            // By the time and not by the state: most attempts begin and end between two looks.
+            let has_begun = record.started_at.is_some()
+                && record.started_at != was.and_then(|was| was.started_at);
+            let has_changed = was.is_none_or(|was| was.state != record.state);
+            if seen.once && has_begun {
+                app.metrics.started(since(record.started_at));
+            }
+            if seen.once && has_changed && record.state.is_finished() {
+                app.metrics.ended(since(record.ended_at));
+                app.history.ended(since(record.ended_at));
             }
             seen.jobs.insert(record.id, record);
         }

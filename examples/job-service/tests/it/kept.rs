@@ -206,6 +206,9 @@ fn jobs_of_earlier_lives_did_not_end_in_the_first_second() {
         "job_service_jobs_submitted_total 1",
         "job_service_jobs_ended_total{state=\"completed\"} 1",
         "job_service_jobs_ended_total{state=\"failed\"} 0",
+        // Although it has hardly run while the store was looked at.
+        "job_service_job_wait_seconds_count 1",
+        "job_service_job_latency_seconds_count 1",
     ] {
         until(line, || {
             let metrics = service.get("/metrics").text;
