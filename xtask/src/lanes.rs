@@ -49,10 +49,14 @@ pub(crate) fn are_for(args: &[OsString]) -> bool {
 /// Both lanes have the same packages, or cargo would select other features and build anew. What the
 /// second one prints comes after the first one's, which prints at once.
 pub(crate) fn run(tests: impl Fn() -> Command) -> io::Result<bool> {
+    let folder = tempfile::tempdir()?;
+    // A copy, for the build below replaces this program: it is one of the workspace.
+    let runner = folder.path().join("xtask");
+    fs::copy(env::current_exe()?, &runner)?;
     if !tests().arg("--no-run").status()?.success() {
         return Ok(false);
     }
-    let log = env::temp_dir().join(format!("fourway-tests-{}.log", std::process::id()));
+    let log = folder.path().join("log");
     let file = File::create(&log)?;
     let mut waiting = tests();
     waiting.args(WAITING.iter().flat_map(|name| ["--test", name]));
@@ -61,12 +65,10 @@ pub(crate) fn run(tests: impl Fn() -> Command) -> io::Result<bool> {
         .stdout(file.try_clone()?)
         .stderr(file)
         .spawn()?;
-    let first = others(tests()).and_then(|mut others| others.status());
+    let first = others(tests(), &runner).and_then(|mut others| others.status());
     eprintln!("\nthose that ran beside:");
     let second = waiting.wait();
-    let printed = fs::read(&log).and_then(|output| io::stdout().write_all(&output));
-    fs::remove_file(&log)?;
-    printed?;
+    io::stdout().write_all(&fs::read(&log)?)?;
     // Again what failed, for it may be far above.
     let (first, second) = (first?, second?);
     for (status, which) in [(first, "those above"), (second, "those that ran beside")] {
@@ -78,11 +80,10 @@ pub(crate) fn run(tests: impl Fn() -> Command) -> io::Result<bool> {
 }
 
 /// The same tests but those that wait.
-fn others(mut tests: Command) -> io::Result<Command> {
+fn others(mut tests: Command, runner: &Path) -> io::Result<Command> {
     // As a string of TOML, in which a path of any system stands as it is.
-    let this = env::current_exe()?;
-    let this = this.to_str().ok_or(io::ErrorKind::InvalidInput)?;
-    let runner = format!("target.'cfg(all())'.runner=['''{this}''', '{RUNNER}']");
+    let runner = runner.to_str().ok_or(io::ErrorKind::InvalidInput)?;
+    let runner = format!("target.'cfg(all())'.runner=['''{runner}''', '{RUNNER}']");
     tests.args(["--config", &runner]);
     Ok(tests)
 }
