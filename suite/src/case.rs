@@ -10,6 +10,7 @@ pub struct Case {
     pub(crate) title: &'static str,
     pub(crate) why: Option<&'static str>,
     pub(crate) unsupported: Option<String>,
+    pub(crate) not_here: bool,
     pub(crate) body: Arc<dyn Fn() + Send + Sync>,
 }
 
@@ -26,6 +27,7 @@ impl Case {
             title,
             why: None,
             unsupported: None,
+            not_here: false,
             body: Arc::new(body),
         }
     }
@@ -39,6 +41,18 @@ impl Case {
     /// Why the case does not apply to the subject. With a reason it is not run.
     pub fn unsupported(mut self, reason: Option<String>) -> Self {
         self.unsupported = reason;
+        self.not_here = false;
+        self
+    }
+
+    /// Why the case, which applies to the subject, cannot be had on this machine. With a reason it is not
+    /// run, and reports tell it apart from cases that do not apply. It changes nothing of a case that is
+    /// [unsupported](Self::unsupported) already.
+    pub fn not_here(mut self, reason: Option<String>) -> Self {
+        if self.unsupported.is_none() {
+            self.not_here = reason.is_some();
+            self.unsupported = reason;
+        }
         self
     }
 }

@@ -9,10 +9,11 @@ use crate::{
 };
 
 impl Report {
-    /// As one page without anything from elsewhere: what came out of each case for each subject, as
-    /// a matrix and one by one. It can be read without scripts.
+    /// As one page of that title without anything from elsewhere: what came out of each case for each
+    /// subject, as a matrix and one by one. `rules` are the names of rules by their numbers, which the
+    /// matrix has before the first case of each: `("EN-3", "poison ends")`. It can be read without scripts.
     #[must_use]
-    pub fn to_html(&self) -> String {
+    pub fn to_html(&self, title: &str, rules: &[(&str, &str)]) -> String {
         let mut body = String::new();
         let out = &mut body;
         // Writing into a string does not fail.
@@ -27,16 +28,16 @@ impl Report {
         }
         let _ = writeln!(out, "</ul>");
         page::filters(out, self.subjects.iter().map(|subject| &*subject.name));
-        self.matrix(out);
+        self.matrix(out, rules);
         let _ = writeln!(out, "<section>");
         for case in self.all_cases() {
             self.details(out, case);
         }
         let _ = writeln!(out, "</section>");
-        page::page("fourway acceptance", &body)
+        page::page(title, &body)
     }
 
-    fn matrix(&self, out: &mut String) {
+    fn matrix(&self, out: &mut String, rules: &[(&str, &str)]) {
         let _ = write!(
             out,
             "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"cases and subjects\">\
@@ -47,7 +48,12 @@ impl Report {
             let _ = write!(out, "<th scope=\"col\" data-subject=\"{at}\">{name}</th>");
         }
         let _ = writeln!(out, "</tr></thead>\n<tbody>");
+        let mut rule = "";
         for case in self.all_cases() {
+            if rule != case.rule() {
+                rule = case.rule();
+                self.heading(out, rule, rules);
+            }
             let (id, title) = (escape(&case.id), escape(&case.title));
             let _ = write!(
                 out,
@@ -57,7 +63,7 @@ impl Report {
             for (at, subject) in self.subjects.iter().enumerate() {
                 let _ = write!(out, "<td data-subject=\"{at}\">");
                 if let Some(found) = subject.case(&case.id) {
-                    let (name, symbol) = (found.status.name(), found.status.symbol());
+                    let (name, symbol) = (found.status.name(), found.symbol());
                     let _ = write!(out, "<b class=\"{name}\" title=\"{name}\">{symbol}</b>");
                 }
                 let _ = write!(out, "</td>");
@@ -65,6 +71,19 @@ impl Report {
             let _ = writeln!(out, "</tr>");
         }
         let _ = writeln!(out, "</tbody>\n</table></div>");
+    }
+
+    /// A row before the cases of a rule that has a name.
+    fn heading(&self, out: &mut String, rule: &str, rules: &[(&str, &str)]) {
+        let Some((_, name)) = rules.iter().find(|(number, _)| *number == rule) else {
+            return;
+        };
+        let columns = self.subjects.len() + 1;
+        let (rule, name) = (escape(rule), escape(name));
+        let _ = writeln!(
+            out,
+            "<tr><th scope=\"rowgroup\" colspan=\"{columns}\">{rule} {name}</th></tr>"
+        );
     }
 
     fn details(&self, out: &mut String, case: &CaseReport) {

@@ -8,16 +8,16 @@ use crate::{report::Report, status::Status};
 
 impl Report {
     /// The JUnit form: a suite for each subject; cases that were not run are skipped, with the
-    /// reason.
+    /// reason. `name` is that of the whole.
     ///
     /// # Errors
     ///
     /// If a message cannot be written as XML.
-    pub fn to_junit(&self) -> io::Result<String> {
-        let mut junit = Junit::new("fourway-acceptance");
+    pub fn to_junit(&self, name: &str) -> io::Result<String> {
+        let mut junit = Junit::new(name);
         for subject in &self.subjects {
             let cases = subject.cases.iter().map(|case| JunitCase {
-                class: format!("{}.{}", subject.name, rule(&case.id)),
+                class: format!("{}.{}", subject.name, case.rule()),
                 name: format!("{} {}", case.id, case.title),
                 status: case.status,
                 message: case.message.as_deref(),
@@ -28,10 +28,6 @@ impl Report {
         }
         junit.to_xml()
     }
-}
-
-fn rule(id: &str) -> &str {
-    id.split_once('.').map_or(id, |(rule, _)| rule)
 }
 
 /// A report in JUnit's form, for suites that write their own.

@@ -41,6 +41,35 @@ pub struct CaseReport {
     pub status: Status,
     /// Why, unless it passed.
     pub message: Option<String>,
+    /// It is [unsupported](Status::Unsupported) because it could not be had on the machine of the run.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub not_here: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_false(so: &bool) -> bool {
+    !so
+}
+
+/// The [symbol](CaseReport::symbol) of a case that could not be had.
+const NOT_HERE: char = '○';
+
+impl CaseReport {
+    /// The number of its rule: `EN-2`.
+    #[must_use]
+    pub fn rule(&self) -> &str {
+        self.id.split_once('.').map_or(&self.id, |(rule, _)| rule)
+    }
+
+    /// One character for tables: that of its status, or `○` if it could not be had where the suite ran.
+    #[must_use]
+    pub fn symbol(&self) -> char {
+        if self.not_here {
+            NOT_HERE
+        } else {
+            self.status.symbol()
+        }
+    }
 }
 
 impl Report {
@@ -92,7 +121,7 @@ impl Report {
                 &format!("{} {}", case.id, case.title),
                 |subject| {
                     let found = subject.cases.iter().find(|other| other.id == case.id);
-                    found.map_or(' ', |found| found.status.symbol())
+                    found.map_or(' ', CaseReport::symbol)
                 },
             );
         }

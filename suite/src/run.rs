@@ -1,7 +1,7 @@
 //! Running the cases: [`Suite`].
 
 use std::{
-    env, fs, io,
+    env, fmt, fs, io,
     panic::{self, AssertUnwindSafe},
     process::ExitCode,
     sync::Arc,
@@ -19,13 +19,19 @@ use crate::{
 };
 
 /// A suite's cases, on the subjects under test.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use]
 pub struct Suite {
     subjects: Vec<Subject>,
     capabilities: Vec<&'static str>,
     threads: Option<usize>,
+    checks: Vec<Check>,
+    title: String,
+    rules: Vec<(&'static str, &'static str)>,
 }
+
+/// A test beside the cases: its name, and what it does.
+type Check = (String, Arc<dyn Fn() -> Result<(), String> + Send + Sync>);
 
 impl Suite {
     /// A suite of the subjects' cases.
@@ -34,7 +40,22 @@ impl Suite {
             subjects: subjects.into_iter().collect(),
             capabilities: Vec::new(),
             threads: None,
+            checks: Vec::new(),
+            title: String::from("fourway-acceptance"),
+            rules: Vec::new(),
         }
+    }
+
+    /// The title of reports for people and for systems. Default: `fourway-acceptance`.
+    pub fn title(mut self, title: impl Into<String>) -> Self {
+        self.title = title.into();
+        self
+    }
+
+    /// The names of rules by their numbers, for the page: `("EN-3", "poison ends")`.
+    pub fn rules(mut self, names: impl IntoIterator<Item = (&'static str, &'static str)>) -> Self {
+        self.rules = names.into_iter().collect();
+        self
     }
 
     /// The names of all capabilities that a subject can [declare](Subject::capabilities), in the
@@ -48,6 +69,17 @@ impl Suite {
     /// number of processors.
     pub fn threads(mut self, cases: usize) -> Self {
         self.threads = Some(cases);
+        self
+    }
+
+    /// A test that [`main`](Self::main) runs beside the cases and that no report shows: for what is recorded
+    /// of them elsewhere. An error fails it.
+    pub fn check(
+        mut self,
+        name: impl Into<String>,
+        check: impl Fn() -> Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
+        self.checks.push((name.into(), Arc::new(check)));
         self
     }
 
@@ -84,6 +116,7 @@ impl Suite {
                         title: case.title.to_owned(),
                         status,
                         message,
+                        not_here: case.not_here,
                     }
                 })
                 .collect(),
@@ -95,7 +128,10 @@ impl Suite {
     }
 
     fn trials(self) -> Vec<Trial> {
-        let mut trials = Vec::new();
+        let checks = self.checks.into_iter();
+        let mut trials: Vec<_> = checks
+            .map(|(name, check)| Trial::test(name, move || check().map_err(Failed::from)))
+            .collect();
         for subject in self.subjects {
             let known: Arc<[_]> = subject.known.into();
             for case in subject.cases {
@@ -130,8 +166,8 @@ impl Suite {
         for (form, path) in outputs {
             let text = match form {
                 Form::Json => report.to_json().map_err(io::Error::from),
-                Form::Junit => report.to_junit(),
-                Form::Html => Ok(report.to_html()),
+                Form::Junit => report.to_junit(&self.title),
+                Form::Html => Ok(report.to_html(&self.title, &self.rules)),
                 Form::Markdown => Ok(table.clone()),
             };
             if let Err(error) = text.and_then(|text| fs::write(path, text)) {
@@ -149,6 +185,14 @@ impl Suite {
             }
         }
         code
+    }
+}
+
+impl fmt::Debug for Suite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Suite")
+            .field("subjects", &self.subjects)
+            .finish_non_exhaustive()
     }
 }
 

@@ -118,9 +118,9 @@ fn tables() {
 
 #[test]
 fn junit() {
-    let text = two().to_junit().unwrap();
+    let text = two().to_junit("a test").unwrap();
     assert!(
-        text.contains("<testsuites name=\"fourway-acceptance\" tests=\"4\""),
+        text.contains("<testsuites name=\"a test\" tests=\"4\""),
         "{text}"
     );
     assert_eq!(text.matches("<testsuite name=").count(), 2, "{text}");
@@ -134,7 +134,7 @@ fn html() {
     let broken = Subject::new("<third>", AGES).cases([fails("AA-1.2")]);
     let mut report = two();
     report.subjects.extend(Suite::new([broken]).run().subjects);
-    let page = report.to_html();
+    let page = report.to_html("a test", &[]);
     for part in [
         // Each case once, with the subjects that do not pass it.
         "<details class=\"case good\" data-bad=\"\" data-failed=\"\"><summary><code>AA-1.1</code>",

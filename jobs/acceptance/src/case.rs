@@ -38,23 +38,31 @@ impl Case {
     /// Why the case does not apply to an engine with these capabilities; `None` if it applies.
     #[must_use]
     pub fn unsupported(&self, has: Capabilities, entry: &Entry) -> Option<String> {
-        if self.unix && !cfg!(unix) {
-            return Some("only Unix has signals".to_owned());
-        }
-        if let Some(harm) = self.harm.filter(|harm| !entry.harms.contains(harm)) {
-            return Some(format!("{} cannot be had here", harm.name()));
+        let harms = || entry.harms.iter().chain(&entry.harms_not_here);
+        if let Some(harm) = self.harm.filter(|harm| !harms().any(|one| one == harm)) {
+            return Some(format!("{} is nothing that it can suffer", harm.name()));
         }
         if self.clock_elsewhere && !entry.clock_elsewhere {
             return Some("the engine asks the clock of the one machine that it is for".to_owned());
-        }
-        if self.clock && clock::library().is_none() {
-            return Some("a wrong clock cannot be had here: libfaketime makes it".to_owned());
         }
         if let Some(lacking) = self.needs.iter().find(|one| !has.has(**one)) {
             return Some(format!("the engine does not declare `{lacking}`"));
         }
         let there = self.without.iter().find(|one| has.has(**one))?;
         Some(format!("only where `{there}` is declared absent"))
+    }
+
+    /// Why the case cannot be had on this machine; `None` if it can.
+    #[must_use]
+    pub fn not_here(&self, entry: &Entry) -> Option<String> {
+        if self.unix && !cfg!(unix) {
+            return Some("only Unix has signals".to_owned());
+        }
+        if let Some(harm) = self.harm.filter(|harm| !entry.harms.contains(harm)) {
+            return Some(format!("{} cannot be had here", harm.name()));
+        }
+        (self.clock && clock::library().is_none())
+            .then(|| "a wrong clock cannot be had here: libfaketime makes it".to_owned())
     }
 }
 

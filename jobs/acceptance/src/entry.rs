@@ -62,6 +62,7 @@ pub struct Entry {
     pub(crate) elsewhere: Option<Elsewhere>,
     pub(crate) harmed: Option<HarmedPlace>,
     pub(crate) harms: Vec<Harm>,
+    pub(crate) harms_not_here: Vec<Harm>,
     pub(crate) clock_elsewhere: bool,
     pub(crate) known: Vec<KnownFailure>,
     pub(crate) ages: Duration,
@@ -82,6 +83,7 @@ impl Entry {
             elsewhere: None,
             harmed: None,
             harms: Vec::new(),
+            harms_not_here: Vec::new(),
             clock_elsewhere: false,
             known: Vec::new(),
             ages: Duration::from_secs(60),
@@ -108,6 +110,14 @@ impl Entry {
     ) -> Self {
         self.harms = harms.into_iter().collect();
         self.harmed = Some(Arc::new(place));
+        self
+    }
+
+    /// Harms that it can suffer, and that cannot be done to it on this machine. Reports tell their cases
+    /// apart from those that do not apply.
+    #[must_use]
+    pub fn not_harmed_here(mut self, harms: impl IntoIterator<Item = Harm>) -> Self {
+        self.harms_not_here = harms.into_iter().collect();
         self
     }
 

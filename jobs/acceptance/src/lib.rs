@@ -35,11 +35,14 @@ mod cases;
 mod child;
 mod clock;
 mod entry;
+mod everywhere;
+mod recorded;
 mod run;
 mod scene;
 
 pub use case::{Case, cases};
 pub use child::is_child;
 pub use entry::{Entry, Harm, Harmed, Place};
+pub use everywhere::works_on;
 pub use fourway_suite::{CaseReport, KnownFailure, Report, Status, SubjectReport};
-pub use run::{main, run};
+pub use run::{main, main_recorded, run};

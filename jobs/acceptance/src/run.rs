@@ -1,6 +1,6 @@
 //! Running the cases: [`main`], [`run`].
 
-use std::{env, process::ExitCode, time::Duration};
+use std::{env, path::PathBuf, process::ExitCode, time::Duration};
 
 use fourway_jobs_engine::Capability;
 use fourway_suite::{Report, Subject, Suite};
@@ -9,6 +9,7 @@ use crate::{
     case::{Case, cases},
     child, clock,
     entry::Entry,
+    recorded,
     scene::Scene,
 };
 
@@ -24,13 +25,27 @@ const NOTHING_LEFT_OUT: &str = "FOURWAY_NOTHING_LEFT_OUT";
 
 /// The `main` function of a test binary with `harness = false`: all cases on each engine.
 ///
-/// The arguments are those of `cargo test`; after `report`, `--json FILE` and `--markdown FILE` say
-/// where to write the results, and `--with FILE` puts an earlier report, in JSON, before it.
+/// The arguments are those of `cargo test`; after `report`, `--json FILE`, `--markdown FILE`,
+/// `--html FILE` and `--junit FILE` say where to write the results, and `--with FILE` puts an earlier report, in JSON, before it.
 ///
 /// Where libfaketime is missing, cases with a wrong clock are left out, and the output says so.
 /// With the variable `FOURWAY_NOTHING_LEFT_OUT` the run fails instead.
 #[must_use]
 pub fn main(entries: Vec<Entry>) -> ExitCode {
+    main_with(entries, None)
+}
+
+/// As [`main`], with one test more, `recorded`: the tables in the Markdown file of that path have the
+/// engines' columns as they are found here. A case that cannot be had on this machine may be recorded by
+/// another one.
+///
+/// With the variable `FOURWAY_CONFORMANCE_UPDATE` that test writes the columns instead.
+#[must_use]
+pub fn main_recorded(entries: Vec<Entry>, path: impl Into<PathBuf>) -> ExitCode {
+    main_with(entries, Some(path.into()))
+}
+
+fn main_with(entries: Vec<Entry>, record: Option<PathBuf>) -> ExitCode {
     if let Some(code) = child::serve(&entries) {
         return code;
     }
@@ -42,7 +57,11 @@ pub fn main(entries: Vec<Entry>) -> ExitCode {
         }
         eprintln!("NOT RUN: {what}");
     }
-    suite(&entries, |_, _| true).threads(THREADS).main()
+    let mut suite = suite(&entries, |_, _| true).threads(THREADS);
+    if let Some(path) = record {
+        suite = suite.check("recorded", move || recorded::check(&entries, &path));
+    }
+    suite.main()
 }
 
 /// Runs, for each engine in turn, the cases that `wanted` selects.
@@ -54,18 +73,27 @@ fn suite(entries: &[Entry], wanted: impl Fn(&Entry, &Case) -> bool) -> Suite {
     let subjects = entries
         .iter()
         .map(|entry| subject(entry, |case| wanted(entry, case)));
-    Suite::new(subjects).capabilities(Capability::ALL.map(Capability::name))
+    Suite::new(subjects)
+        .capabilities(Capability::ALL.map(Capability::name))
+        .title("fourway-jobs-acceptance")
+        .rules([
+            ("EN-1", "what was accepted survives"),
+            ("EN-2", "run at least once, recorded once"),
+            ("EN-3", "poison ends"),
+            ("EN-4", "the same everywhere"),
+        ])
 }
 
 fn subject(entry: &Entry, wanted: impl Fn(&Case) -> bool) -> Subject {
     let has = Scene::new(entry).engine.capabilities();
     let cases = cases().into_iter().filter(wanted).map(|case| {
-        let unsupported = case.unsupported(has, entry);
+        let (unsupported, not_here) = (case.unsupported(has, entry), case.not_here(entry));
         let entry = entry.clone();
         let body = move || (case.body)(&Scene::for_case(&entry, case.harm));
         fourway_suite::Case::new(case.id, case.title, body)
             .why(case.why)
             .unsupported(unsupported)
+            .not_here(not_here)
     });
     Subject::new(entry.name, DEADLINE)
         .capabilities(has.iter().map(Capability::name))

@@ -14,5 +14,8 @@ fn main() -> ExitCode {
     let sqlite = Entry::new("sqlite", || Box::new(File::new())).elsewhere(places::open);
     #[cfg(unix)]
     let sqlite = small_disk::harming(sqlite);
-    fourway_jobs_acceptance::main(vec![memory, sqlite])
+    #[cfg(not(unix))]
+    let sqlite = sqlite.not_harmed_here([fourway_jobs_acceptance::Harm::FullDisk]);
+    let table = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/ENGINES.md");
+    fourway_jobs_acceptance::main_recorded(vec![memory, sqlite], table)
 }

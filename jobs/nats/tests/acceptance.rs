@@ -19,7 +19,8 @@ fn main() -> ExitCode {
     if or_not_run(nats_server()).is_none() {
         return ExitCode::SUCCESS;
     }
-    fourway_jobs_acceptance::main(vec![nats(), nats_cluster()])
+    let table = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/ENGINES.md");
+    fourway_jobs_acceptance::main_recorded(vec![nats(), nats_cluster()], table)
 }
 
 /// On the server that tests share.
@@ -36,6 +37,7 @@ fn nats() -> Entry {
         .elsewhere(elsewhere)
         .clock_elsewhere()
         .harmed(harms, |harm| Box::new(Own::for_harm(harm)))
+        .not_harmed_here([Harm::FullDisk])
 }
 
 /// On three servers, each job on all of them.
@@ -49,7 +51,9 @@ fn nats_cluster() -> Entry {
     })
     .elsewhere(elsewhere)
     .clock_elsewhere()
-    .harmed([Harm::Killed, Harm::Cut], |_| Box::new(OwnCluster::new()))
+    .harmed([Harm::Killed, Harm::Cut, Harm::Stopped], |_| {
+        Box::new(OwnCluster::new())
+    })
 }
 
 impl Place for Names {
@@ -126,7 +130,7 @@ impl Harmed for Own {
     }
 }
 
-/// Three servers of its own, each behind a wire. One of them is killed; all are cut off.
+/// Three servers of its own, each behind a wire. One of them is killed; all are cut off, or stand still.
 struct OwnCluster {
     names: Names,
     servers: Mutex<NatsCluster>,
@@ -151,8 +155,15 @@ impl OwnCluster {
     }
 
     fn first(&self, harm: impl FnOnce(&mut Nats)) {
-        let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
-        harm(&mut servers.servers[0]);
+        harm(&mut self.servers().servers[0]);
+    }
+
+    fn all(&self, harm: impl FnMut(&mut Nats)) {
+        self.servers().servers.iter_mut().for_each(harm);
+    }
+
+    fn servers(&self) -> MutexGuard<'_, NatsCluster> {
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -166,6 +177,7 @@ impl Harmed for OwnCluster {
     fn begin(&self, harm: Harm) {
         match harm {
             Harm::Cut => self.wires.iter().for_each(Wire::cut),
+            Harm::Stopped => self.all(|server| server.pause().expect("it can be stopped")),
             _ => self.first(|server| server.kill().expect("it can be killed")),
         }
     }
@@ -173,6 +185,7 @@ impl Harmed for OwnCluster {
     fn end(&self, harm: Harm) {
         match harm {
             Harm::Cut => self.wires.iter().for_each(Wire::mend),
+            Harm::Stopped => self.all(|server| server.resume().expect("it goes on")),
             _ => self.first(|server| server.start_again().expect("it starts again")),
         }
     }

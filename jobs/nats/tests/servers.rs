@@ -10,14 +10,14 @@ use std::{
 };
 
 use fourway_core::{AnyRuntime, Call, Timer};
+use fourway_jobs_acceptance::works_on;
 use fourway_jobs_engine::{
-    Beat, BoxError, Engine, EngineError, EngineFuture, Fetch, Handlers, Held, JobClient, JobId,
-    JobKind, JobState, KindJob, Leased, NewJob, Record, Settled, Submitted, UniqueKey, Verdict,
-    Worker,
+    Beat, BoxError, Engine, EngineError, EngineFuture, Fetch, Handlers, Held, JobId, JobKind,
+    JobState, KindJob, Leased, NewJob, Record, Settled, Submitted, UniqueKey, Verdict, Worker,
 };
 use fourway_jobs_nats::NatsEngine;
 use fourway_servers::{Nats, NatsCluster, nats_url, or_not_run};
-use fourway_testing::{AGES, any, eventually, run};
+use fourway_testing::{any, eventually, run};
 use places::Names;
 
 struct Count;
@@ -674,16 +674,8 @@ fn on_every_runtime() {
     let Some(url) = nats_url() else {
         return;
     };
-    for (name, rt) in fourway_testing::runtimes() {
+    for (_, rt) in fourway_testing::runtimes() {
         let names = Names::on(url.clone(), 1);
-        let engine = names.open_now(&rt);
-        let effects = Effects::default();
-        let worker = Worker::builder(&rt, engine.clone()).handlers(effects.handlers());
-        let worker = worker.start();
-        let client = JobClient::new(&rt, engine);
-        let job = client.submit(Count, 1).wait().unwrap();
-        assert_eq!(run(&rt, job.output()).unwrap(), 2, "on {name}");
-        let report = run(&rt, worker.drain(AGES));
-        assert!(report.left.is_empty(), "{report:?}");
+        works_on(&rt, names.open_now(&rt));
     }
 }

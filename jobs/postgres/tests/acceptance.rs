@@ -8,7 +8,10 @@ use std::process::ExitCode;
 #[cfg(unix)]
 fn main() -> ExitCode {
     match places::postgres() {
-        Some(entry) => fourway_jobs_acceptance::main(vec![entry]),
+        Some(entry) => fourway_jobs_acceptance::main_recorded(
+            vec![entry],
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/ENGINES.md"),
+        ),
         // The call above has printed so.
         None => ExitCode::SUCCESS,
     }

@@ -8,12 +8,13 @@ use std::{
 };
 
 use fourway_core::{AnyRuntime, Call};
+use fourway_jobs_acceptance::works_on;
 use fourway_jobs_engine::{
     BoxError, Engine, Handlers, JobClient, JobId, JobKind, KindJob, Worker, next_id,
 };
 use fourway_jobs_postgres::PostgresEngine;
 use fourway_servers::{Postgres, or_not_run, postgres_url};
-use fourway_testing::{AGES, Gate, any, eventually, run};
+use fourway_testing::{Gate, any, eventually, run};
 
 struct Count;
 
@@ -30,12 +31,6 @@ const FREE: u32 = 25;
 struct Effects(Arc<Mutex<HashMap<JobId, u32>>>);
 
 impl Effects {
-    fn handlers(&self) -> Handlers {
-        let gate = Gate::default();
-        gate.open();
-        self.handlers_behind(gate)
-    }
-
     /// Those from [`FREE`] on wait for the gate.
     fn handlers_behind(&self, gate: Gate) -> Handlers {
         let effects = self.clone();
@@ -64,16 +59,8 @@ fn on_every_runtime() {
     let Some(url) = postgres_url() else {
         return;
     };
-    for (name, rt) in fourway_testing::runtimes() {
-        let engine: Arc<dyn Engine> = open(&rt, &url);
-        let effects = Effects::default();
-        let worker = Worker::builder(&rt, engine.clone()).handlers(effects.handlers());
-        let worker = worker.start();
-        let client = JobClient::new(&rt, engine);
-        let job = client.submit(Count, 1).wait().unwrap();
-        assert_eq!(run(&rt, job.output()).unwrap(), 2, "on {name}");
-        let report = run(&rt, worker.drain(AGES));
-        assert!(report.left.is_empty(), "{report:?}");
+    for (_, rt) in fourway_testing::runtimes() {
+        works_on(&rt, open(&rt, &url));
     }
 }
 

@@ -36,7 +36,13 @@ fn suite(entries: &[Entry], wanted: impl Fn(&Entry, &Case) -> bool) -> Suite {
     let subjects = entries
         .iter()
         .map(|entry| subject(entry, |case| wanted(entry, case)));
-    Suite::new(subjects)
+    Suite::new(subjects).title("fourway-net-acceptance").rules([
+        ("NE-1", "nothing is lost by dropping"),
+        ("NE-2", "ends are told apart"),
+        ("NE-3", "one socket holds up no other"),
+        ("NE-4", "sockets and the lives of runtimes"),
+        ("NE-5", "children and signals are waited for like sockets"),
+    ])
 }
 
 fn subject(entry: &Entry, wanted: impl Fn(&Case) -> bool) -> Subject {

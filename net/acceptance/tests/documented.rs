@@ -23,6 +23,7 @@ fn the_table_has_each_case_and_its_marks() {
                 title: case.title.to_owned(),
                 status,
                 message: None,
+                not_here: false,
             }
         });
         SubjectReport {

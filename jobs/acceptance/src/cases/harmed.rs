@@ -1,6 +1,6 @@
 //! Harmed servers (EN-1, what was accepted survives), and many jobs.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fourway_jobs_engine::{
     EngineError, Fetch, JobState, Lease, NewJob, Settled, Submitted, Verdict,
@@ -14,6 +14,9 @@ use crate::{
 
 /// The lease of jobs whose answer may be lost: they come back soon.
 const AGAIN: Duration = Duration::from_secs(2);
+
+/// How long a server is away in the soaks.
+const LONGER: Duration = Duration::from_secs(10);
 
 pub(super) fn cases() -> Vec<Case> {
     table![
@@ -104,16 +107,20 @@ fn stands_still(scene: &Scene<'_>) {
     goes_without_its_server(scene, Harm::Stopped);
 }
 
-/// For as long as two requests wait in vain.
+/// For as long as two requests wait in vain; in the soaks for [`LONGER`] at least.
 fn goes_without_its_server(scene: &Scene<'_>, harm: Harm) {
     let runs = scene.job();
     let lease = scene.fetch(scene.ages * 10).lease;
     let later = NewJob::new(KIND, 1, *b"");
     scene.harmed().begin(harm);
+    let since = Instant::now();
     let engine = &scene.engine;
     let refused = scene.try_run(engine.submit(vec![later.clone()]));
     may_pass(refused);
     may_pass(scene.try_run(engine.status(runs)));
+    while is_soak() && since.elapsed() < LONGER {
+        may_pass(scene.try_run(engine.status(runs)));
+    }
     scene.harmed().end(harm);
 
     let submitted = scene.again(|| engine.submit(vec![later.clone()]));
@@ -166,8 +173,7 @@ fn full_disk(scene: &Scene<'_>) {
 
 /// The soaks have as many as a queue may have after a night.
 fn thousands(scene: &Scene<'_>) {
-    let soak = std::env::var_os("FOURWAY_SOAK_SECONDS").is_some();
-    let many: usize = if soak { 50_000 } else { 2_000 };
+    let many: usize = if is_soak() { 50_000 } else { 2_000 };
     let mut ids = Vec::new();
     for _ in 0..many / 500 {
         let jobs: Vec<_> = (0..500).map(|_| NewJob::new(KIND, 1, *b"")).collect();
@@ -194,6 +200,10 @@ fn thousands(scene: &Scene<'_>) {
     ids.sort_unstable();
     assert_eq!(fetched, ids, "each of them once");
     assert!(scene.fetch_now(1).is_empty());
+}
+
+fn is_soak() -> bool {
+    std::env::var_os("FOURWAY_SOAK_SECONDS").is_some()
 }
 
 fn may_pass<T>(answer: Result<T, EngineError>) {

@@ -18,5 +18,13 @@ pub(crate) fn all() -> Vec<Case> {
     all.extend(same::cases());
     all.extend(undeclared::cases());
     all.extend(retried::cases());
+    // In the order of their numbers, also where a file has others between them.
+    all.sort_by_key(|case| {
+        let numbers = case.id.split(['-', '.']).skip(1);
+        numbers
+            .map(str::parse)
+            .collect::<Result<Vec<u32>, _>>()
+            .ok()
+    });
     all
 }

@@ -14,7 +14,7 @@ use crate::places;
 pub(crate) fn harming(entry: Entry) -> Entry {
     // The suite's processes harm nothing.
     if is_child() || !SmallDisk::is_possible_or_not_run() {
-        return entry;
+        return entry.not_harmed_here([Harm::FullDisk]);
     }
     entry.harmed([Harm::FullDisk], |_| Box::new(SmallFile::new()))
 }

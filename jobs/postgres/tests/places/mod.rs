@@ -26,7 +26,8 @@ pub(crate) fn postgres() -> Option<Entry> {
         entry
             .elsewhere(open)
             .clock_elsewhere()
-            .harmed(harms, |harm| Box::new(Own::for_harm(harm))),
+            .harmed(harms, |harm| Box::new(Own::for_harm(harm)))
+            .not_harmed_here([Harm::FullDisk]),
     )
 }
 
