@@ -26,7 +26,7 @@
 //! ```
 //!
 //! With `report` as its first argument the binary runs all cases and writes the results:
-//! `cargo test --test acceptance -- report --json FILE --markdown FILE`.
+//! `cargo test --test acceptance -- report --json FILE --junit FILE --html FILE --markdown FILE`.
 
 #![forbid(unsafe_code)]
 

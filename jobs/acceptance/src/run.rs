@@ -26,7 +26,8 @@ const NOTHING_LEFT_OUT: &str = "FOURWAY_NOTHING_LEFT_OUT";
 /// The `main` function of a test binary with `harness = false`: all cases on each engine.
 ///
 /// The arguments are those of `cargo test`; after `report`, `--json FILE`, `--markdown FILE`,
-/// `--html FILE` and `--junit FILE` say where to write the results, and `--with FILE` puts an earlier report, in JSON, before it.
+/// `--html FILE` and `--junit FILE` say where to write the results, and `--with FILE` puts an earlier
+/// report, in JSON, before it.
 ///
 /// Where libfaketime is missing, cases with a wrong clock are left out, and the output says so.
 /// With the variable `FOURWAY_NOTHING_LEFT_OUT` the run fails instead.

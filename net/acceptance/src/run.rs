@@ -21,7 +21,8 @@ const THREADS: usize = 2;
 /// The `main` function of a test binary with `harness = false`: all cases on each network.
 ///
 /// The arguments are those of `cargo test`; after `report`, `--json FILE`, `--junit FILE`,
-/// `--html FILE` and `--markdown FILE` say where to write the results, and `--with FILE` puts an earlier report, in JSON, before it.
+/// `--html FILE` and `--markdown FILE` say where to write the results, and `--with FILE` puts an earlier
+/// report, in JSON, before it.
 #[must_use]
 pub fn main(entries: Vec<Entry>) -> ExitCode {
     suite(&entries, |_, _| true).threads(THREADS).main()
