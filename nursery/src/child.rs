@@ -187,9 +187,10 @@ pin_project! {
             };
             // The waker goes too: it is this task's own, and the user's values may be in it.
             this.waiting.end(&shared);
-            let destroyed = this
-                .carried
-                .within(|| destroy_contained(this.future.as_mut(), None));
+            let (future, carried) = (this.future.as_mut(), &mut *this.carried);
+            let destroyed = spawned::within(this.metadata, || {
+                carried.within(|| destroy_contained(future, None))
+            });
             discard(this.carried.take());
             let outcome = unfinished(&shared, this.metadata, destroyed);
             report(sink, outcome, shared, Stake::Place);
@@ -287,7 +288,10 @@ where
         this.waiting.end(shared);
         let outcome = outcome.unwrap_or_else(|| {
             let future = this.future.as_mut();
-            let destroyed = this.carried.within(|| destroy_contained(future, None));
+            let (carried, metadata) = (&mut *this.carried, &*this.metadata);
+            let destroyed = spawned::within(metadata, || {
+                carried.within(|| destroy_contained(future, None))
+            });
             unfinished(shared, this.metadata, destroyed)
         });
         discard(this.carried.take());
@@ -451,7 +455,7 @@ where
             return;
         };
         let (closure, carried) = (self.closure.take(), self.carried.take());
-        let destroyed = destroy(closure, carried);
+        let destroyed = destroy(closure, carried, &self.metadata);
         let outcome = unfinished(&shared, &self.metadata, destroyed);
         report(sink, outcome, shared, self.stake);
     }
@@ -603,18 +607,24 @@ where
             return;
         };
         let (work, carried) = (self.work.take(), self.carried.take());
-        let destroyed = destroy(work, carried);
+        let destroyed = destroy(work, carried, &self.metadata);
         let outcome = unfinished(&shared, &self.metadata, destroyed);
         report(sink, outcome, shared, Stake::NoPlace);
     }
 }
 
 /// Destroys unused work, with its context current.
-fn destroy<W>(work: Option<W>, carried: Option<Carried>) -> Result<(), Payload> {
+fn destroy<W>(
+    work: Option<W>,
+    carried: Option<Carried>,
+    metadata: &Metadata,
+) -> Result<(), Payload> {
     // Unwind safety: it is gone either way.
-    catch_unwind(AssertUnwindSafe(|| match carried {
-        Some(carried) => carried.scope(|| drop(work)),
-        None => drop(work),
+    catch_unwind(AssertUnwindSafe(|| {
+        spawned::within(metadata, || match carried {
+            Some(carried) => carried.scope(|| drop(work)),
+            None => drop(work),
+        })
     }))
 }
 
@@ -666,7 +676,7 @@ pub(crate) fn refuse<R, W, S, T, E>(
     S: Sink<R, T, E>,
     E: Send + 'static,
 {
-    let destroyed = destroy(Some(work), Some(travel.pack(shared)));
+    let destroyed = destroy(Some(work), Some(travel.pack(shared)), metadata);
     if shared.is_inherited() {
         discard(destroyed);
         std::mem::forget(sink);

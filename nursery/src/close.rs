@@ -72,8 +72,8 @@ pub struct Unclosed {
     pub what: &'static str,
     /// Where it was made.
     pub made_at: &'static Location<'static>,
-    /// Where the child was spawned that made it, of a nursery or a sync nursery; `None` if no child
-    /// did, or the blocking body of a call, which runs beside its child.
+    /// Where the child was spawned that made it, also in a destructor, of a nursery or a sync
+    /// nursery; `None` if no child did, or the blocking body of a call, which runs beside its child.
     pub spawned_at: Option<&'static Location<'static>>,
 }
 

@@ -246,7 +246,8 @@ impl<R: Runtime, E: Send + 'static> NurseryHandle<R, E> {
         self.nursery.set_limit(limit);
     }
 
-    /// As [`Nursery::len`]; zero once the nursery [is closed](Self::is_closed).
+    /// As [`Nursery::len`]; zero once the nursery [is closed](Self::is_closed). A blocking body of
+    /// a call that outlives its cancelled child is not counted: the nursery is open until it ends.
     #[must_use]
     pub fn len(&self) -> usize {
         match self.is_closed() {
@@ -255,10 +256,11 @@ impl<R: Runtime, E: Send + 'static> NurseryHandle<R, E> {
         }
     }
 
-    /// Have the body and all children ended?
+    /// Have the body and all children ended, and what outlives them? As
+    /// [`is_closed`](Self::is_closed).
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.is_closed()
     }
 
     /// As [`Nursery::runtime`].

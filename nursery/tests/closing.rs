@@ -1,13 +1,13 @@
 //! Values that must be closed, and the reports of those that were not. One test: the hook is the
 //! process's.
 
-use std::sync::Mutex;
+use std::{future::pending, sync::Mutex};
 
 use fourway_core::{Runtime, yield_now};
 use fourway_nursery::{
     Close, CloseGuard, Nursery, NurseryError, SyncNursery, Unclosed, set_unclosed_hook,
 };
-use fourway_testing::{each, run};
+use fourway_testing::{Gate, each, run};
 
 struct Connection(CloseGuard);
 
@@ -26,6 +26,24 @@ impl Close for Connection {
         self.0.closed();
         7
     }
+}
+
+/// Makes one, and does not close it.
+struct AtDrop;
+
+impl AtDrop {
+    const LINE: u32 = line!() + 5;
+}
+
+impl Drop for AtDrop {
+    fn drop(&mut self) {
+        drop(Connection::open());
+    }
+}
+
+fn drop_it(it: AtDrop) -> Result<(), String> {
+    drop(it);
+    Ok(())
 }
 
 static REPORTS: Mutex<Vec<Unclosed>> = Mutex::new(Vec::new());
@@ -100,6 +118,44 @@ fn what_is_dropped_unclosed_is_reported_once_with_its_places() {
         });
         ended.unwrap();
         assert_eq!(reports(), [at(line + 3, line + 2)]);
+
+        let in_line = AtDrop::LINE;
+        let line = line!();
+        let ended: Result<(), NurseryError<String>> = run(&rt, async {
+            let nursery = Nursery::builder(&rt).limit(1);
+            let body = nursery.run(async |n| {
+                let (begun, at_drop) = (Gate::default(), AtDrop);
+                let is_there = begun.clone();
+                n.spawn(async move {
+                    let _at_drop = at_drop; // spawned at + 6
+                    is_there.open();
+                    pending::<Result<(), String>>().await
+                });
+                begun.pass().await;
+                let at_drop = AtDrop;
+                n.offload(move || drop_it(at_drop)); // + 13
+                n.cancel();
+                let at_drop = AtDrop;
+                n.spawn(async move { drop_it(at_drop) }); // + 16
+                Ok(())
+            });
+            body.await
+        });
+        ended.unwrap();
+        let mut lines = reports();
+        lines.sort();
+        let wanted = [6, 13, 16].map(|spawned| at(in_line, line + spawned));
+        assert_eq!(lines, wanted);
+
+        let line = line!();
+        let ended: Result<(), NurseryError<String>> = SyncNursery::builder(&rt).run(|n| {
+            n.cancel();
+            let at_drop = AtDrop;
+            n.spawn(move || drop_it(at_drop)); // + 4
+            Ok(())
+        });
+        ended.unwrap();
+        assert_eq!(reports(), [at(in_line, line + 4)]);
     });
     let line = line!() + 1;
     drop(Connection::open());

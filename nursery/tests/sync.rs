@@ -3,7 +3,7 @@
 use std::{
     cell::Cell,
     future::{pending, poll_fn},
-    sync::Mutex,
+    sync::{Mutex, OnceLock},
     task::{Poll, Waker},
     time::Duration,
 };
@@ -110,15 +110,26 @@ fn it_has_limits_deadlines_and_policies() {
     assert_eq!(all.unwrap(), (0..30).collect::<Vec<_>>());
     assert!(high.get() <= 2);
 
-    // Long enough for what the body asks before, also on a busy machine.
+    let (go, refused) = (Gate::default(), OnceLock::new());
+    let result: Result<()> = SyncNursery::builder(&rt).limit(1).run(|n| {
+        n.spawn(|| {
+            go.wait();
+            Ok(())
+        });
+        refused.get_or_init(|| n.try_spawn(|| Ok(())).map_err(|error| error.is_full()));
+        go.open();
+        Ok(())
+    });
+    result.unwrap();
+    assert_eq!(refused.into_inner(), Some(Err(true)));
+
     let builder = SyncNursery::builder(&rt)
-        .timeout(Duration::from_millis(500))
+        .timeout(Duration::from_millis(50))
         .limit(1);
     let result: Result<(), cancel::Cancelled> = builder.run(|n| {
         n.spawn(|| cancel::current().sleep(AGES));
         // Never started.
         n.spawn(|| -> std::result::Result<(), _> { panic_quietly("started") });
-        assert!(n.try_spawn(|| Ok(())).unwrap_err().is_full());
         Ok(())
     });
     let error = result.unwrap_err();

@@ -251,12 +251,14 @@ impl<'scope, 'env, E: Send + 'static> SyncNursery<'scope, 'env, E> {
         let carried = shared.carried(self.with_context);
         Box::new(move |turn| {
             let result = catch_unwind(AssertUnwindSafe(|| {
-                if matches!(turn, Turn::Run) {
-                    Some(spawned::within(&metadata, || carried.scope(closure)))
-                } else {
-                    carried.scope(|| drop(closure));
-                    None
-                }
+                spawned::within(&metadata, || {
+                    if matches!(turn, Turn::Run) {
+                        Some(carried.scope(closure))
+                    } else {
+                        carried.scope(|| drop(closure));
+                        None
+                    }
+                })
             }));
             // It will be the same for all others, whatever the policy.
             let of_all = matches!(turn, Turn::Unstarted(_));

@@ -30,18 +30,20 @@ fn anywhere(rt: &AnyRuntime, done: &Counter) {
     rt.offload(move || offloaded.add()).detach();
 }
 
+/// What it may do on a thread that runs async code, which has cancelled the child.
+fn in_async_code(n: &NurseryHandle<AnyRuntime, String>, rt: &AnyRuntime, done: &Counter) {
+    let reason = cancel::try_current().and_then(|token| token.reason());
+    assert_eq!(reason, Some(Reason::NotNeeded), "the child's token");
+    let refused = n.spawn(async { Ok(()) }).unwrap_err();
+    assert!(refused.is_cancelled(), "the child is given back");
+    assert!(rt.try_block_on(ready(())).unwrap_err().is_nested());
+    assert!(cancel::try_sleep(Duration::ZERO).unwrap_err().is_nested());
+    anywhere(rt, done);
+    done.add();
+}
+
 #[test]
 fn the_destructor_of_a_cancelled_child_asks_spawns_and_is_not_let_block() {
-    fn at_drop(n: &NurseryHandle<AnyRuntime, String>, rt: &AnyRuntime, done: &Counter) {
-        let reason = cancel::try_current().and_then(|token| token.reason());
-        assert_eq!(reason, Some(Reason::NotNeeded), "the child's token");
-        let refused = n.spawn(async { Ok(()) }).unwrap_err();
-        assert!(refused.is_cancelled(), "the child is given back");
-        assert!(rt.try_block_on(ready(())).unwrap_err().is_nested());
-        assert!(cancel::try_sleep(Duration::ZERO).unwrap_err().is_nested());
-        anywhere(rt, done);
-        done.add();
-    }
     each(|rt| {
         let done = Counter::default();
         let ended: Result<()> = run(&rt, async {
@@ -50,7 +52,7 @@ fn the_destructor_of_a_cancelled_child_asks_spawns_and_is_not_let_block() {
                 let begun = Gate::default();
                 let (n, rt, done, is_there) = (n.handle(), rt.clone(), done.clone(), begun.clone());
                 let inner = n.clone();
-                let at_drop = AtDrop(move || at_drop(&inner, &rt, &done));
+                let at_drop = AtDrop(move || in_async_code(&inner, &rt, &done));
                 let child = async move {
                     let _at_drop = at_drop;
                     is_there.open();
@@ -65,6 +67,35 @@ fn the_destructor_of_a_cancelled_child_asks_spawns_and_is_not_let_block() {
             body.await
         });
         // A destructor that panics is a failure.
+        ended.unwrap();
+        fourway_testing::eventually("all that it has started", || done.get() == 3);
+    });
+}
+
+/// The thread that cancels drops it (OF-3, cancelled closures).
+#[test]
+fn the_captures_of_a_closure_that_never_started_are_not_let_block_in_async_code() {
+    each(|rt| {
+        let done = Counter::default();
+        let ended: Result<()> = run(&rt, async {
+            let nursery = Nursery::builder(&rt).limit(1);
+            let body = nursery.run(async |n| {
+                n.spawn(forever());
+                let (handle, rt, counted) = (n.handle(), rt.clone(), done.clone());
+                let at_drop = AtDrop(move || in_async_code(&handle, &rt, &counted));
+                let in_line = move || -> std::result::Result<(), String> {
+                    let _at_drop = at_drop;
+                    unreachable!("there is no place for it")
+                };
+                let values = Values::current().with(&REQUEST, 7);
+                values.scope(|| drop(n.offload(in_line)));
+                let before = done.get();
+                n.cancel();
+                assert!(done.get() > before, "by the thread that cancels");
+                Ok(())
+            });
+            body.await
+        });
         ended.unwrap();
         fourway_testing::eventually("all that it has started", || done.get() == 3);
     });

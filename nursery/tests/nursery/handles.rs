@@ -1,10 +1,16 @@
 //! A nursery's handle takes what the nursery takes, as long as it is open.
 
-use std::{collections::BTreeSet, future::IntoFuture};
+use std::{
+    collections::BTreeSet,
+    future::{Future, IntoFuture, poll_fn},
+    pin::pin,
+    sync::OnceLock,
+    task::Poll,
+};
 
 use fourway_core::Runtime;
-use fourway_nursery::Nursery;
-use fourway_testing::{Counter, each, run};
+use fourway_nursery::{Nursery, NurseryHandle};
+use fourway_testing::{Counter, Gate, each, run};
 
 use super::forever;
 
@@ -74,5 +80,44 @@ fn a_handle_takes_calls_until_the_nursery_is_over() {
         assert!(refused.is_closed());
         assert_eq!(dropped.get(), 0);
         assert_eq!(run(&rt, refused.into_inner().into_future()).unwrap(), 4);
+    });
+}
+
+/// The body of the call is all that there is: no child any more, and the nursery is open.
+#[test]
+fn a_nursery_is_not_empty_while_the_body_of_a_cancelled_call_runs() {
+    each(|rt| {
+        let (kept, go) = (OnceLock::new(), Gate::default());
+        run(&rt, async {
+            let mut nursery = pin!(Nursery::builder(&rt).run(async |n| {
+                let n = kept.get_or_init(|| n.handle());
+                let begun = Gate::default();
+                let (is_there, gate) = (begun.clone(), go.clone());
+                n.call(rt.call_blocking(move || {
+                    is_there.open();
+                    gate.wait();
+                    Ok::<_, String>(())
+                }))
+                .unwrap();
+                begun.pass().await;
+                n.cancel();
+                Ok(())
+            }));
+            poll_fn(|cx| {
+                assert!(nursery.as_mut().poll(cx).is_pending());
+                if kept.get().map(NurseryHandle::len) == Some(0) {
+                    return Poll::Ready(());
+                }
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            })
+            .await;
+            let n = kept.get().unwrap();
+            assert_eq!((n.is_empty(), n.is_closed()), (false, false));
+            go.open();
+            nursery.await.unwrap();
+            n.closed().await;
+            assert_eq!((n.is_empty(), n.is_closed()), (true, true));
+        });
     });
 }
