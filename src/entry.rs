@@ -424,7 +424,8 @@ impl Test {
         self
     }
 
-    /// Runs an async test, which gets the runtime.
+    /// Runs an async test, which gets the runtime. Shuts the runtime down afterwards, also if the test
+    /// panics, and waits a second at most for what still runs.
     ///
     /// # Panics
     ///
@@ -443,7 +444,8 @@ impl Test {
         }
     }
 
-    /// Runs a test that is sync code, on the calling thread.
+    /// Runs a test that is sync code, on the calling thread. Shuts the runtime down afterwards, also
+    /// if the test panics, and waits a second at most for what still runs.
     ///
     /// # Panics
     ///

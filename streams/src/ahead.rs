@@ -294,7 +294,9 @@ impl<T: Send + 'static> Kept<T> {
 }
 
 /// What the body of an iterator finds where sync code reads it: the same current runtime, with its
-/// layers, as on the pool (CX-1, the current context is exact). Asked for once: each item enters it.
+/// layers, as on the pool (CX-1, the current context is exact). There is one exception, the same as
+/// for the body of a call: inside work of a layered runtime, that of the bare runtime within it finds
+/// the layered one, and on the pool the bare one. Asked for once: each item enters it.
 struct Place {
     runtime: Option<RuntimeId>,
     /// `None` without any: those of work of the runtime that the thread is in go on.

@@ -19,7 +19,7 @@ use std::{
 
 use common::rest;
 use fourway_core::{
-    AnyRuntime, BlockOn, Call, Offload, Shutdown, Spawner, Task, Timer,
+    AnyRuntime, BlockOn, Call, Offload, Runtime, Shutdown, Spawner, Task, Timer,
     context::{self, Context},
     layer::Propagate,
     yield_now,
@@ -86,6 +86,34 @@ fn the_body_of_an_iterator_finds_its_runtime_wherever_it_is_read() {
             }
             assert_eq!(found(), None);
         }
+    });
+}
+
+/// *Exception* of CX-1, the current context is exact: the layers of the work around it go on.
+#[test]
+fn inside_layered_work_the_body_of_the_bare_runtime_finds_the_layered_one() {
+    each(|bare| {
+        let layered = AnyRuntime::new(Propagate::new(bare.clone()));
+        let (found_bare, found_layered) = (Some(named(&bare)), Some(named(&layered)));
+        let inner = bare.clone();
+        let in_place = layered.offload(move || {
+            let items: Vec<_> = inner
+                .stream_blocking(|| (0..1).map(|_| found()))
+                .into_iter()
+                .collect();
+            (items, inner.call_blocking(found).wait())
+        });
+        let expected = (vec![found_layered.clone()], found_layered);
+        assert_eq!(in_place.wait().unwrap(), expected);
+        let inner = bare.clone();
+        let awaited = layered.block_on(async move {
+            let mut items = inner.stream_blocking(|| (0..1).map(|_| found()));
+            (
+                items.next().await.unwrap(),
+                inner.call_blocking(found).await,
+            )
+        });
+        assert_eq!(awaited, (found_bare.clone(), found_bare));
     });
 }
 
@@ -381,7 +409,7 @@ fn dropping_a_collection_stops_the_producer() {
             seen.recv_timeout(AGES).expect("the iterator is dropped");
             assert!(rt.block_on(task).unwrap_err().is_cancelled());
             // By a time limit, for sync code.
-            let stopped = (0..12).any(|round| {
+            let stopped = (0..=15).any(|round| {
                 let (all, read, seen) = begun(begin);
                 let limit = Duration::from_millis(1 << round);
                 all.timeout(limit).wait().unwrap_err();
