@@ -46,6 +46,10 @@ pub(crate) const EXEMPT: &[(&str, &[&str])] = &[
         &["CX-3.1", "CX-3.2", "CX-3.3", "CX-3.5", "CX-3.7"],
     ),
     (
+        "it is about `Values::scope`, which is the same code over every runtime",
+        &["CX-3.11"],
+    ),
+    (
         "it is about `fourway_core::local`, which polls the tasks itself within one `block_on`, and is \
          the same code over every runtime",
         &[

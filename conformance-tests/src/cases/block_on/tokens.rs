@@ -1,4 +1,4 @@
-//! BL-5, park tokens and stale wakes: park tokens and wakes meant for other waits.
+//! BL-5, park tokens and stale wakes.
 
 use std::{
     cell::RefCell,

@@ -1,4 +1,4 @@
-//! CA-3, cancel waits for the end: cancellation that is waited for, and abort handles.
+//! CA-3, cancel waits for the end; and abort handles, which do not wait.
 
 use std::{
     future::{pending, ready},

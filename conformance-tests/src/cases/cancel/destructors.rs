@@ -1,4 +1,4 @@
-//! CA-4, destructors that panic or block: what a destructor may do.
+//! CA-4, destructors that panic or block.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},

@@ -1,4 +1,4 @@
-//! CA-1, drop cancels, detach does not: dropping a handle, and detaching.
+//! CA-1, drop cancels, detach does not.
 
 use std::{
     future::ready,

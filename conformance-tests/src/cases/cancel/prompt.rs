@@ -1,4 +1,4 @@
-//! CA-2, cancelled promptly: cancelled before, between and during polls.
+//! CA-2, cancelled promptly: before, between and during polls.
 
 use std::{
     future::pending,

@@ -1,6 +1,10 @@
 //! CX-3, values travel with the work.
 
-use std::{future::pending, sync::mpsc, task::Poll};
+use std::{
+    future::{pending, ready},
+    sync::mpsc,
+    task::Poll,
+};
 
 use fourway_core::{
     AnyRuntime, BlockOn, Call, Offload, Runtime, Spawner, Task,
@@ -13,7 +17,7 @@ use crate::{
     Case,
     cases::table,
     setup::Setup,
-    util::{Counter, Gate, HandMade, OnDrop, panic_quietly, receive},
+    util::{Counter, Gate, HandMade, OnDrop, at_thread_end, on_thread, panic_quietly, receive},
 };
 
 pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
@@ -32,6 +36,8 @@ pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
         "the wrapper's own closure is not the user's", values_refused;
         "CX-3.7", "work of a propagating runtime that asks for the current one finds that",
         "what a library starts by itself lost the request id", layer_found;
+        "CX-3.11", "a scope of values works in the destructor of a thread-local",
+        "what a thread does last wants to log the request id too", values_at_thread_end;
     ]
 }
 
@@ -233,6 +239,32 @@ fn layer_found<S: Setup>(s: S) {
     assert_eq!(rt.block_on(offloaded).unwrap(), Some(2));
     let root = with(3, || rt.block_on(async { child().await }));
     assert_eq!(root, Some(3));
+}
+
+fn values_at_thread_end<S: Setup>(s: S) {
+    let rt = s.build();
+    // Thread-locals are destroyed in the order of their first use, or in the reverse: so the values
+    // are first used before the local whose destructor asks, and after it.
+    for used_before in [true, false] {
+        let (tell, told) = mpsc::channel();
+        let rt = rt.clone();
+        on_thread(move || {
+            let use_it = || with(1, || rt.block_on(rt.spawn(ready(()))).unwrap());
+            if used_before {
+                use_it();
+            }
+            at_thread_end(move || {
+                let seen = with(2, || {
+                    (REQUEST.get(), with(3, || REQUEST.get()), REQUEST.get())
+                });
+                let _ = tell.send((seen, REQUEST.get()));
+            });
+            if !used_before {
+                use_it();
+            }
+        });
+        assert_eq!(receive(&told), ((Some(2), Some(3), Some(2)), None));
+    }
 }
 
 fn values_refused<S: Setup>(s: S) {

@@ -1,4 +1,4 @@
-//! JO-1, a task is awaited anywhere: awaiting a task, and its wakers.
+//! JO-1, a task is awaited anywhere; and the wakers of those that await it.
 
 use std::{
     future::ready,

@@ -1,4 +1,4 @@
-//! LO-2, local spawn from anywhere: local tasks from anywhere.
+//! LO-2, local spawn from anywhere.
 
 use std::{cell::Cell, future::pending, rc::Rc};
 

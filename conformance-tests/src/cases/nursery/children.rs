@@ -1,4 +1,4 @@
-//! NU-3, children until it is over: from where children may be spawned, and until when.
+//! NU-3, children until it is over: from wherever they are spawned.
 
 use std::{
     future::pending,

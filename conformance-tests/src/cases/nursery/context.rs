@@ -1,4 +1,4 @@
-//! CX-3, values travel with the work, for nurseries: values that travel into children.
+//! CX-3, values travel with the work: into the children of nurseries.
 
 use std::{pin::Pin, task::Waker, thread};
 

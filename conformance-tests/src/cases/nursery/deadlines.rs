@@ -1,4 +1,4 @@
-//! NU-6, deadlines and shields: deadlines, and sections that finish first.
+//! NU-6, deadlines and shields.
 
 use std::{pin::Pin, thread};
 

@@ -1,4 +1,4 @@
-//! NU-2, failures, and the policy: failures, and their handling by a policy.
+//! NU-2, failures, and the policy.
 
 use std::thread;
 

@@ -1,4 +1,4 @@
-//! OF-7, a burst starts few threads: bursts of short closures.
+//! OF-7, a burst starts few threads: if its closures are short.
 
 use fourway_core::{BlockOn, Offload, Spawner};
 

@@ -1,4 +1,4 @@
-//! OF-6, threads come and go: idle threads.
+//! OF-6, threads come and go.
 
 use std::{
     thread,

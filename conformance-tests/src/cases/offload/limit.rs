@@ -1,4 +1,4 @@
-//! OF-5, limits are exact: the limit and the queue.
+//! OF-5, limits are exact: that of closures, and that of the queue.
 
 use std::{
     sync::{Arc, Mutex},

@@ -1,4 +1,4 @@
-//! OF-4, nested offload never starves: closures that block on closures.
+//! OF-4, nested offload never starves.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},

@@ -1,4 +1,4 @@
-//! OF-2, results and panics of closures: results, panics and shutdown.
+//! OF-2, results and panics of closures; and what they give after a shutdown.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},

@@ -1,4 +1,4 @@
-//! OF-1, closures block no tasks: the threads that closures run on.
+//! OF-1, closures block no tasks: they have their own threads.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},

@@ -1,4 +1,4 @@
-//! SH-2, dropping a handle never blocks: dropping the last handle.
+//! SH-2, dropping a handle never blocks.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},

@@ -1,4 +1,4 @@
-//! SH-1, orderly shutdown: `shutdown`.
+//! SH-1, orderly shutdown.
 
 use std::{
     future::pending,

@@ -1,4 +1,4 @@
-//! SH-3, use during the shutdown: waking, spawning and dropping during a shutdown.
+//! SH-3, use during the shutdown: waking, spawning and dropping.
 
 use std::{
     future::pending,

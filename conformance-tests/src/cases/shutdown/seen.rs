@@ -1,4 +1,4 @@
-//! SH-4, the state can be seen: the status of a runtime.
+//! SH-4, the state can be seen.
 
 use fourway_core::{AnyRuntime, BlockOn, Offload, Shutdown, Spawner};
 

@@ -1,4 +1,4 @@
-//! SP-1, runs without polling the handle: spawned futures make progress by themselves.
+//! SP-1, runs without polling the handle.
 
 use std::{
     sync::{

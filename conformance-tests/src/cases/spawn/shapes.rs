@@ -1,5 +1,4 @@
-//! SP-4, futures and outputs of any size: futures and outputs of all sizes, which erased ones do
-//! not have.
+//! SP-4, futures and outputs of any size: of the runtime's own, as all erased ones have one size.
 
 use std::{
     cell::Cell,

@@ -1,4 +1,4 @@
-//! TI-2, timers work anywhere: timers made on one thread and polled on another.
+//! TI-2, timers work anywhere: made on one thread and polled on another.
 
 use std::{future::pending, sync::Arc, time::Duration};
 

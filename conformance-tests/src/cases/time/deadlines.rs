@@ -1,4 +1,4 @@
-//! TI-1, never early: neither early nor overflowing.
+//! TI-1, never early; and no overflow.
 
 use std::{
     future::{pending, poll_fn, ready},

@@ -1,4 +1,4 @@
-//! TI-4, timers are not starved: timers beside busy tasks and longer waits.
+//! TI-4, timers are not starved: beside busy tasks and longer waits.
 
 use std::{
     future::{pending, poll_fn},

@@ -1,4 +1,4 @@
-//! WA-1, a poll for each wake: wakes and the polls they lead to.
+//! WA-1, a poll for each wake.
 
 use std::{
     sync::{
