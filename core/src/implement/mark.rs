@@ -53,30 +53,47 @@ pub fn runtime_id() -> Option<RuntimeId> {
 /// [BL-2]: crate::contract#BL-2
 #[inline]
 pub fn check_may_block() -> Result<(), BlockOnError> {
-    match current() {
-        Context::Async => Err(BlockOnError::nested()),
-        Context::Sync | Context::Blocking => Ok(()),
+    // The mark first, not as a part of `current`: each item that sync code reads comes by here, and
+    // which of the other contexts it is need not be found out.
+    let is_async =
+        MARK.get().is_async() || (PROBES[0].get().is_some() && current() == Context::Async);
+    if is_async {
+        return Err(BlockOnError::nested());
     }
+    Ok(())
 }
 
-/// A thread's mark in one word: the context above, the runtime's number below, or zero.
+/// A thread's mark in one word: the runtime's number, or zero, above the two bits of the context.
 ///
 /// It is written twice for each poll of a task. As a struct it would be written
-/// field by field and read as a whole, and a processor has to wait for that.
+/// field by field and read as a whole, and a processor has to wait for that. For the same reason, no
+/// part of it fills a half: the compiler would replace that half alone.
 #[derive(Clone, Copy)]
 struct Mark(u64);
 
 impl Mark {
     const PLAIN: Self = Self::new(Context::Sync, 0);
+    const CONTEXT: u64 = 0b11;
 
     #[inline]
     const fn new(context: Context, runtime: u32) -> Self {
-        Self(((context as u64) << 32) | runtime as u64)
+        Self(((runtime as u64) << 2) | context as u64)
+    }
+
+    /// The same context, of `runtime`.
+    #[inline]
+    const fn of(self, runtime: RuntimeId) -> Self {
+        Self(((runtime.0.get() as u64) << 2) | (self.0 & Self::CONTEXT))
+    }
+
+    #[inline]
+    const fn is_async(self) -> bool {
+        self.0 & Self::CONTEXT == Context::Async as u64
     }
 
     #[inline]
     fn context(self) -> Context {
-        match self.0 >> 32 {
+        match self.0 & Self::CONTEXT {
             0 => Context::Sync,
             1 => Context::Async,
             _ => Context::Blocking,
@@ -85,8 +102,8 @@ impl Mark {
 
     #[inline]
     fn number(self) -> u32 {
-        // The lower half.
-        self.0 as u32
+        // It was one before it was shifted.
+        (self.0 >> 2) as u32
     }
 
     #[inline]
@@ -112,11 +129,7 @@ pub fn enter(context: Context, runtime: Option<RuntimeId>) -> Entered {
         Some(id) => id.0.get(),
         None => previous.number(),
     };
-    MARK.set(Mark::new(context, number));
-    Entered {
-        previous,
-        not_send: PhantomData,
-    }
+    Entered::new(previous, Mark::new(context, number))
 }
 
 /// Marks the thread as running code of `runtime`, in the context that it is in, until the returned
@@ -127,7 +140,8 @@ pub fn enter(context: Context, runtime: Option<RuntimeId>) -> Entered {
 /// [CX-1]: crate::contract#CX-1
 #[inline]
 pub fn enter_runtime(runtime: RuntimeId) -> Entered {
-    enter(MARK.get().context(), Some(runtime))
+    let previous = MARK.get();
+    Entered::new(previous, previous.of(runtime))
 }
 
 /// Restores the thread's earlier mark when dropped. Made by [`enter`].
@@ -136,6 +150,17 @@ pub struct Entered {
     previous: Mark,
     // The mark belongs to this thread.
     not_send: PhantomData<*const ()>,
+}
+
+impl Entered {
+    #[inline]
+    fn new(previous: Mark, mark: Mark) -> Self {
+        MARK.set(mark);
+        Self {
+            previous,
+            not_send: PhantomData,
+        }
+    }
 }
 
 impl Drop for Entered {
