@@ -2,20 +2,22 @@
 //!
 //! A body keeps its value in the job's [`Slot`] and gives only whether it has one, so that no user
 //! value enters the store.
+//!
+//! The bodies of calls are in [`called`](crate::called).
 
 use std::{
-    future::{Future, IntoFuture},
+    future::Future,
     mem::needs_drop,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, ready},
 };
 
 use fourway_core::{
-    Call, Payload,
+    Payload,
     cancel::Reason,
-    implement::{destroy_contained, discard, poll_contained, wake},
+    implement::{destroy_contained, discard, poll_contained},
 };
 use pin_project_lite::pin_project;
 
@@ -23,7 +25,6 @@ use crate::{
     BoxError, JobContext, JobOutput,
     error::Cause,
     slot::Slot,
-    sync::{Mutex, lock},
     text::{self, Text},
 };
 
@@ -154,7 +155,10 @@ pub(crate) trait ClosureBody: Send {
 }
 
 /// Keeps what a body gave, if that is a value.
-fn keep<O: JobOutput>(slot: &Slot<O::Value>, output: Result<O, Payload>) -> Result<(), Failure> {
+pub(crate) fn keep<O: JobOutput>(
+    slot: &Slot<O::Value>,
+    output: Result<O, Payload>,
+) -> Result<(), Failure> {
     // `into_result` is user code, if only for the user's own types.
     let result = output.and_then(|output| catch_unwind(AssertUnwindSafe(|| output.into_result())));
     match result {
@@ -266,155 +270,6 @@ where
 }
 
 // ---------------------------------------------------------------------------
-// Calls
-
-type CallFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-/// A call with an offloaded blocking body. The body may run on after the call's future was dropped;
-/// the job ends only when the body has ended.
-pub(crate) struct Called<G, O: JobOutput> {
-    make: G,
-    again: bool,
-    future: Option<CallFuture>,
-    /// The attempt's own: the body of an earlier attempt may still run if the runtime has dropped
-    /// that attempt, and its end must not pass for the end of this one.
-    link: Option<Arc<Link<O>>>,
-    slot: Arc<Slot<O::Value>>,
-}
-
-struct Link<O> {
-    state: Mutex<LinkState<O>>,
-}
-
-struct LinkState<O> {
-    output: Option<O>,
-    /// The body, or what it is mapped with, is there.
-    open: bool,
-    panicked: bool,
-    waker: Option<Waker>,
-}
-
-/// Goes with the body of the call.
-struct Open<O> {
-    link: Arc<Link<O>>,
-}
-
-impl<O> Open<O> {
-    fn put(self, output: O) {
-        lock(&self.link.state).output = Some(output);
-    }
-}
-
-impl<O> Drop for Open<O> {
-    fn drop(&mut self) {
-        let mut state = lock(&self.link.state);
-        state.open = false;
-        state.panicked = std::thread::panicking();
-        let waker = state.waker.take();
-        drop(state);
-        waker.into_iter().for_each(wake);
-    }
-}
-
-impl<G, C, O> Called<G, O>
-where
-    G: FnMut(&JobContext) -> Option<C> + Send + 'static,
-    C: Call + IntoFuture<Output = O>,
-    O: JobOutput,
-{
-    pub(crate) fn body(make: G, again: bool, slot: Arc<Slot<O::Value>>) -> Body {
-        Body::Task(Box::pin(Self::new(make, again, slot)))
-    }
-
-    fn new(make: G, again: bool, slot: Arc<Slot<O::Value>>) -> Self {
-        Self {
-            make,
-            again,
-            future: None,
-            link: None,
-            slot,
-        }
-    }
-}
-
-impl<G, O: JobOutput> Unpin for Called<G, O> {}
-
-impl<G, C, O> TaskBody for Called<G, O>
-where
-    G: FnMut(&JobContext) -> Option<C> + Send,
-    C: Call + IntoFuture<Output = O>,
-    O: JobOutput,
-{
-    fn begin(mut self: Pin<&mut Self>, job: &JobContext) -> Result<(), Failure> {
-        let this = &mut *self;
-        let made = catch_unwind(AssertUnwindSafe(|| (this.make)(job))).map_err(Failure::panic)?;
-        let call = made.expect("a call that is used once begins once");
-        let link = Arc::new(Link {
-            state: Mutex::new(LinkState {
-                output: None,
-                open: true,
-                panicked: false,
-                waker: None,
-            }),
-        });
-        // The runtime may have dropped an earlier attempt, whose output is still in there.
-        discard(this.link.replace(link.clone()));
-        let open = Open { link };
-        let call = call.map(move |output| open.put(output));
-        this.future = Some(Box::pin(call.into_future()));
-        Ok(())
-    }
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        let this = &mut *self;
-        let done = ready!(poll_contained(Pin::new(&mut this.future), None, cx));
-        let link = this.link.as_ref();
-        let output = link.and_then(|link| lock(&link.state).output.take());
-        let output = done.map(|()| output.expect("put there by what the call was mapped with"));
-        Poll::Ready(keep(&this.slot, output))
-    }
-
-    fn destroy(mut self: Pin<&mut Self>) -> Result<(), Failure> {
-        destroy_contained(Pin::new(&mut self.future), None).map_err(Failure::panic)
-    }
-
-    fn poll_gone(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        let Some(link) = &self.link else {
-            // No attempt has begun.
-            return Poll::Ready(Ok(()));
-        };
-        let waker = cx.waker().clone();
-        let mut state = lock(&link.state);
-        if state.open {
-            let before = state.waker.replace(waker);
-            drop(state);
-            drop(before);
-            return Poll::Pending;
-        }
-        let (output, panicked) = (state.output.take(), state.panicked);
-        drop(state);
-        drop(waker);
-        discard(output);
-        Poll::Ready(if panicked {
-            // The payload was the call's, whose handle is gone; the panic hook has reported it.
-            Err(Failure::panic(Box::new(
-                "the body panicked while it was cancelled",
-            )))
-        } else {
-            Ok(())
-        })
-    }
-
-    fn is_again(&self) -> bool {
-        self.again
-    }
-
-    fn has_captured(&self) -> bool {
-        self.again && needs_drop::<G>()
-    }
-}
-
-// ---------------------------------------------------------------------------
 // Closures
 
 /// A closure, which runs once.
@@ -489,59 +344,5 @@ where
 
     fn has_captured(&self) -> bool {
         needs_drop::<F>()
-    }
-}
-
-#[cfg(all(test, not(fourway_shuttle), not(fourway_loom)))]
-mod tests {
-    use std::{
-        pin::Pin,
-        sync::Arc,
-        task::{Context, Poll, Waker},
-    };
-
-    use fourway_core::Runtime;
-    use fourway_testing::{Gate, any, eventually};
-
-    use super::{Called, TaskBody};
-    use crate::{JobContext, JobManager, context::Seat, slot::Slot, sync::lock};
-
-    #[test]
-    fn the_body_of_an_earlier_attempt_does_not_end_a_later_one() {
-        let rt = any();
-        let jobs = JobManager::builder(&rt).build();
-        let mut seat = Seat::new(jobs.shared());
-        let gates = [(); 2].map(|()| [(); 2].map(|()| Gate::default()));
-        let mut attempts = gates.clone().into_iter();
-        let make = move |_: &JobContext| {
-            let [started, gate] = attempts.next()?;
-            Some(rt.call_blocking(move || {
-                started.open();
-                gate.wait();
-            }))
-        };
-        let mut called = Called::new(make, true, Arc::new(Slot::new()));
-        let mut cx = Context::from_waker(Waker::noop());
-        let mut links = Vec::new();
-        for [started, _] in &gates {
-            seat.scope(|job| {
-                let mut called = Pin::new(&mut called);
-                assert!(called.as_mut().begin(job).is_ok());
-                assert!(called.as_mut().poll(&mut cx).is_pending());
-                started.wait();
-                assert!(called.destroy().is_ok());
-            });
-            links.push(called.link.clone().expect("an attempt has begun"));
-        }
-        let [first, second] = &links[..] else {
-            unreachable!("there were two attempts")
-        };
-        gates[0][1].open();
-        eventually("the first body ends", || !lock(&first.state).open);
-        assert!(Pin::new(&mut called).poll_gone(&mut cx).is_pending());
-        gates[1][1].open();
-        eventually("the second body ends", || !lock(&second.state).open);
-        let gone = Pin::new(&mut called).poll_gone(&mut cx);
-        assert!(matches!(gone, Poll::Ready(Ok(()))));
     }
 }

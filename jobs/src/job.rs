@@ -14,6 +14,7 @@ use fourway_core::Call;
 use crate::{
     JobContext, JobId, JobOutput, JobState, Retry,
     body::{self, Body},
+    called::Called,
     shared::Shared,
     slot::Slot,
 };
@@ -215,8 +216,10 @@ where
     /// A job of [`Call`]s: the closure makes one for each attempt, such as a library's method does.
     ///
     /// The closure is called on one of the runtime's threads for tasks, and must not block; the
-    /// body of the call runs where it belongs, and holds the job's slot until it has ended, also
-    /// if the job is cancelled ([cancelling](fourway_core::contract#JB-3)).
+    /// bodies in the call run where they belong. A cancelled job holds its slot until all blocking
+    /// bodies that its call has begun have ended ([cancelling](fourway_core::contract#JB-3)). A body
+    /// that the call itself has given up, by a time limit of its own or in a race, does not hold the
+    /// slot of a job that has its output.
     ///
     /// # Examples
     ///
@@ -502,7 +505,7 @@ where
 
     fn into_parts(self, slot: &Arc<Slot<Self::Value>>) -> (Body, Options) {
         let mut call = Some(self);
-        let body = body::Called::body(move |_| call.take(), false, slot.clone());
+        let body = Called::body(move |_| call.take(), false, slot.clone());
         (body, Options::default())
     }
 }
@@ -581,7 +584,7 @@ where
 
     fn into_parts(self, slot: &Arc<Slot<Self::Value>>) -> (Body, Options) {
         let call = self.0;
-        let body = body::Called::body(move |_| Some(call.clone()), true, slot.clone());
+        let body = Called::body(move |_| Some(call.clone()), true, slot.clone());
         (body, Options::default())
     }
 }
@@ -605,10 +608,7 @@ where
     fn into_parts(self, slot: &Arc<Slot<Self::Value>>) -> (Body, Options) {
         let mut make = self.0;
         let make = move |job: &JobContext| Some(make(job.clone()));
-        (
-            body::Called::body(make, true, slot.clone()),
-            Options::default(),
-        )
+        (Called::body(make, true, slot.clone()), Options::default())
     }
 }
 

@@ -59,6 +59,7 @@ pub mod acceptance;
 mod batch;
 mod body;
 mod builder;
+mod called;
 mod clock;
 mod context;
 mod dispatch;

@@ -17,7 +17,10 @@ use std::{
 };
 
 use fourway_adapt::{Adapter, BoxFuture, Execute};
-use fourway_core::sync::{check, thread};
+use fourway_core::{
+    Call, Runtime,
+    sync::{check, thread},
+};
 
 use crate::{
     CancelOutcome, Job, JobContext, JobManager, JobManagerBuilder, JobState, ManualClock,
@@ -190,6 +193,36 @@ fn shuttle_cancel_while_it_moves_to_its_task() {
         fourway_adapt::run(after).unwrap();
         assert!(fourway_adapt::run(job).is_err());
         other.join().unwrap();
+    });
+}
+
+/// A call with two blocking bodies is cancelled while they begin and end: the job's end is not
+/// lost, and comes when none of them runs any more.
+#[test]
+fn shuttle_cancel_while_bodies_of_its_call_end() {
+    check(|| {
+        let rt = Adapter::new(ThreadEach);
+        let jobs = builder(1).build();
+        let (began, ended) = (Count::default(), Count::default());
+        let bodies = [(); 2].map(|()| {
+            let (began, ended) = (began.clone(), ended.clone());
+            rt.call_blocking(move || {
+                began.add();
+                thread::yield_now();
+                ended.add();
+            })
+        });
+        let job = jobs.submit(rt.call_all(bodies).map(drop)).unwrap();
+        let id = job.id();
+        let other = {
+            let jobs = jobs.clone();
+            thread::spawn(move || jobs.cancel(id).unwrap())
+        };
+        let after = jobs.submit(async move { (ended.get(), began.get()) });
+        let (ended, began) = fourway_adapt::run(after.unwrap()).unwrap();
+        assert_eq!(ended, began);
+        let is_cancelled = !matches!(other.join().unwrap(), CancelOutcome::TooLate(_));
+        assert_eq!(fourway_adapt::run(job).is_err(), is_cancelled);
     });
 }
 
