@@ -3,11 +3,13 @@
 //! A key is claimed by creating it, or by writing it with the revision that was found: of two
 //! concurrent claims, one succeeds. The claim holds the whole job, as its owner may die before
 //! sending it. A submitter that finds the key taken by a job without a record sends that job in the
-//! owner's place. This cannot revive a forgotten job, as its key is freed before its record is
-//! removed: if there is no record and the key is still unchanged, the job never had a record.
+//! owner's place. This cannot revive a forgotten job, as its first claim is removed before its record is:
+//! if there is no record and that claim is unchanged, the job never had a record.
 //!
 //! A job that runs again after its end claims its key anew, with its [retries](Life::retried) counted. A
-//! submitter that finds the record with fewer queues the job in the claimer's place.
+//! submitter that finds the record with fewer queues the job in the claimer's place. The job may be
+//! forgotten between the claim and the record. So who forgets it leaves such a claim alone, and who finds
+//! it without a record takes the key: this job had a record.
 
 use std::collections::BTreeMap;
 
@@ -134,7 +136,9 @@ impl Store {
                     }
                     // It runs again, and has claimed its key for that. If it was written meanwhile, that
                     // is found next.
-                    if there.life.retried > other.retried && job.entry.may_be_retried() {
+                    // Not if it is only not forgotten yet.
+                    let is_kept = other.forget_at().is_some_and(|at| at > self.now());
+                    if there.life.retried > other.retried && job.entry.may_be_retried() && is_kept {
                         let _ = self
                             .queue_again(there.life, there_args, job.revision)
                             .await?;
@@ -142,6 +146,8 @@ impl Store {
                     }
                 }
                 Known::Forgotten => {}
+                // Its mark is deleted already.
+                Known::Never if there.life.retried > 0 => {}
                 Known::Never => {
                     let again = self.keys().get(name).await?;
                     if again.is_some_and(|again| again.revision == revision) {
@@ -166,7 +172,7 @@ impl Store {
         Ok(())
     }
 
-    /// Frees the key, if it belongs to this job.
+    /// Frees the key, if it belongs to this job; not if the job has claimed it since, to run again.
     pub(crate) async fn release(&self, id: JobId, life: &Life) -> Result<(), EngineError> {
         let Some(name) = name(life)? else {
             return Ok(());
@@ -178,7 +184,7 @@ impl Store {
             return Ok(());
         };
         let (claim, _) = entry::read::<Claim>(&bytes)?;
-        if claim.life.id() == id {
+        if claim.life.id() == id && claim.life.retried <= life.retried {
             // If this fails, another job has the key by now, or it is free.
             let _ = self.keys().remove(&name, found.revision).await?;
         }

@@ -20,21 +20,23 @@ use crate::{
 
 impl Store {
     pub(crate) async fn retry(&self, id: JobId) -> Result<RetryAnswer, EngineError> {
-        // As many as the record will count when this request is done, by whomever.
-        let mut wanted = None;
+        // With as many retries as the record will count when this request is done, by whomever. It has
+        // claimed the key.
+        let mut wanted: Option<Life> = None;
         let mut tries = self.tries();
         loop {
             let Some(job) = self.look(id).await? else {
-                return Ok(RetryAnswer::Unknown);
+                return self.forgotten(wanted.as_ref()).await;
             };
             let before = &job.entry.life;
-            if wanted.is_some_and(|wanted| before.retried >= wanted) {
+            if (wanted.as_ref()).is_some_and(|wanted| before.retried >= wanted.retried) {
                 return Ok(RetryAnswer::Queued);
             }
             let mut life = before.clone();
-            let answer = life.retry(None, self.now());
-            if answer != RetryAnswer::Queued {
-                return Ok(answer);
+            match life.retry(None, self.now()) {
+                RetryAnswer::Queued => {}
+                RetryAnswer::Unknown => return self.forgotten(wanted.as_ref()).await,
+                answer => return Ok(answer),
             }
             let done = if before.record.state == JobState::Retrying {
                 self.at_once(life, &job).await?
@@ -50,7 +52,7 @@ impl Store {
                         return Ok(RetryAnswer::KeyTaken(holder));
                     }
                 }
-                wanted = Some(life.retried);
+                wanted = Some(life.clone());
                 self.queue_again(life, &args, job.revision).await?
             };
             match done {
@@ -58,6 +60,14 @@ impl Store {
                 Written::Conflict => tries.again().await?,
             }
         }
+    }
+
+    /// The answer for a job that was forgotten, perhaps since this request has claimed its key.
+    async fn forgotten(&self, claimed: Option<&Life>) -> Result<RetryAnswer, EngineError> {
+        if let Some(life) = claimed {
+            self.release(life.id(), life).await?;
+        }
+        Ok(RetryAnswer::Unknown)
     }
 
     /// Queues a job again that has ended.
@@ -108,7 +118,13 @@ impl Store {
         Ok((life.id() == entry.life.id()).then(|| args.to_vec()))
     }
 
-    /// The bytes of the record of a job that has no output: its arguments, if it has ended.
+    /// The bytes of the record of a job that has no output: its arguments, if it has ended and they can
+    /// be read.
+    ///
+    /// # Errors
+    ///
+    /// The servers cannot be reached: a later call may find the arguments. Any other error would come
+    /// again, and the end must be recorded.
     pub(crate) async fn bytes_without_output(
         &self,
         entry: &mut Entry,
@@ -116,10 +132,11 @@ impl Store {
         if !entry.may_be_retried() {
             return Ok(Vec::new());
         }
-        let args = self.args_in_message(entry).await?;
-        Ok(args
-            .map(|args| self.args_that_fit(entry, &args).to_vec())
-            .unwrap_or_default())
+        match self.args_in_message(entry).await {
+            Ok(Some(args)) => Ok(self.args_that_fit(entry, &args).to_vec()),
+            Err(error) if error.is_unavailable() => Err(error),
+            Ok(None) | Err(_) => Ok(Vec::new()),
+        }
     }
 
     /// The arguments, unless the record of the job, which has ended, would be too long with them: its
@@ -217,6 +234,92 @@ mod tests {
             settled(&store, &again, Verdict::Complete(Vec::new())).await;
             let next = store.submit(vec![keyed()]).await.unwrap();
             assert!(next[0].is_new(), "its claim says nothing any more");
+        });
+    }
+
+    /// A claim for a retry, of a process that has not written the record yet.
+    async fn claimed(store: &Store, job: &Job) -> Life {
+        let mut life = job.entry.life.clone();
+        // Before its end, so that it is not forgotten.
+        assert_eq!(life.retry(None, 0), RetryAnswer::Queued);
+        let name = keys::name(&life).unwrap().unwrap();
+        let holder = store.claim_key(&life, &name, b"args").await.unwrap();
+        assert_eq!(holder, None);
+        life
+    }
+
+    #[test]
+    fn a_job_that_is_not_forgotten_after_all_has_its_key() {
+        with_marks(LONG, async |store| {
+            let job = failed(&store, keyed()).await;
+            let id = job.entry.life.id();
+            let life = claimed(&store, &job).await;
+            let written = store.queue_again(life, b"args", job.revision).await;
+            assert_ne!(written.unwrap(), Written::Conflict);
+            // Of a process that has read the record before.
+            store.forget(id, &job).await.unwrap();
+            let submitted = store.submit(vec![keyed()]).await.unwrap();
+            assert_eq!(submitted, [Submitted::Existing(id)]);
+        });
+    }
+
+    #[test]
+    fn a_claim_does_not_revive_a_job_that_was_forgotten() {
+        with_marks(LONG, async |store| {
+            for has_mark in [true, false] {
+                let job = failed(&store, keyed()).await;
+                let id = job.entry.life.id();
+                let life = claimed(&store, &job).await;
+                store.forget(id, &job).await.unwrap();
+                if !has_mark {
+                    let mark = store.records().get(&id.to_string()).await.unwrap();
+                    store
+                        .records()
+                        .delete(mark.unwrap().revision)
+                        .await
+                        .unwrap();
+                    assert!(matches!(store.known(id).await.unwrap(), Known::Never));
+                }
+                // Its message does nothing, though it is new.
+                store.send_surely(&life, b"args").await.unwrap();
+                let next = keyed();
+                let submitted = store.submit(vec![next.clone()]).await.unwrap();
+                assert_eq!(submitted, [Submitted::New(next.id)]);
+                let first = fetched(&store).await;
+                assert_eq!(first.lease.id, next.id);
+                settled(&store, &first, Verdict::Complete(Vec::new())).await;
+            }
+        });
+    }
+
+    #[test]
+    fn a_claim_does_not_keep_a_job_whose_time_is_over() {
+        with_marks(LONG, async |store| {
+            let mut short = keyed();
+            short.keep = Duration::from_millis(1);
+            let job = failed(&store, short).await;
+            claimed(&store, &job).await;
+            while store.tell_time().await.unwrap() < job.entry.life.forget_at().unwrap() {}
+            let submitted = store.submit(vec![keyed()]).await.unwrap();
+            assert!(submitted[0].is_new(), "{submitted:?}");
+        });
+    }
+
+    /// Who was asked gives the key back, and not one that was claimed later.
+    #[test]
+    fn a_retry_of_a_forgotten_job_leaves_no_claim() {
+        with_marks(LONG, async |store| {
+            let job = failed(&store, keyed()).await;
+            let life = claimed(&store, &job).await;
+            let name = keys::name(&life).unwrap().unwrap();
+            let answer = store.forgotten(Some(&life)).await.unwrap();
+            assert_eq!(answer, RetryAnswer::Unknown);
+            let left = store.keys().get(&name).await.unwrap();
+            assert!(left.is_none_or(|left| left.bytes.is_none()));
+            claimed(&store, &job).await;
+            store.forgotten(Some(&job.entry.life)).await.unwrap();
+            let left = store.keys().get(&name).await.unwrap();
+            assert!(left.is_some_and(|left| left.bytes.is_some()));
         });
     }
 

@@ -588,10 +588,10 @@ impl Store {
         };
         loop {
             let mut known = next;
-            if matches!(known, Known::Never) && self.is_old(message)? {
-                // A submission writes the record before it answers. So this job was forgotten, and
-                // its mark deleted, or its submission failed. The leader knows: a replica may not
-                // have received the record yet.
+            if matches!(known, Known::Never) && (first.retried > 0 || self.is_old(message)?) {
+                // A submission writes the record before it answers, and before a retry there is one. So
+                // this job was forgotten, and its mark deleted, or its submission failed. The leader
+                // knows: a replica may not have received the record yet.
                 known = match self.known(id).await? {
                     Known::Never => Known::Forgotten,
                     known => known,
@@ -893,6 +893,26 @@ mod tests {
             // Each revision is used once, also by the job that was not taken.
             assert_eq!(store.first.of(plain), None);
             assert_eq!(store.first.of(cancelled.id), None);
+        });
+    }
+
+    #[test]
+    fn an_end_is_recorded_though_the_arguments_cannot_be_read() {
+        with_marks(3_600_000, async |store| {
+            let job = NewJob::new("plain", 1, *b"");
+            let id = job.id;
+            store.submit(vec![job]).await.unwrap();
+            let Known::Job(mut job) = store.known(id).await.unwrap() else {
+                panic!("it is not known");
+            };
+            let subject = lane(&job.entry.life.record).subject(store.prefix());
+            let sent = store.context.publish(subject, "no job".into());
+            job.entry.message = Some(sent.await.unwrap().await.unwrap().sequence);
+            let written = store.write(&job.entry, &[], job.revision).await.unwrap();
+            assert_ne!(written, Written::Conflict);
+            assert_eq!(store.cancel(id).await.unwrap(), CancelAnswer::Dequeued);
+            let error = store.retry(id).await.unwrap_err();
+            assert!(error.is_refusal(), "{error}");
         });
     }
 

@@ -143,8 +143,17 @@ impl Store {
 
     async fn forget_now(&self, id: JobId) -> Result<(), EngineError> {
         match self.known(id).await? {
-            Known::Job(job) => self.forget(id, &job).await,
-            Known::Never | Known::Forgotten => Ok(()),
+            // It may have been queued again since the view was read.
+            Known::Job(job)
+                if job
+                    .entry
+                    .life
+                    .forget_at()
+                    .is_some_and(|at| at <= self.now()) =>
+            {
+                self.forget(id, &job).await
+            }
+            Known::Job(_) | Known::Never | Known::Forgotten => Ok(()),
         }
     }
 
@@ -197,7 +206,7 @@ pub(crate) mod tests {
     use std::{future::Future, sync::Arc, time::Duration};
 
     use fourway_jobs_engine::{
-        CancelAnswer, Fetch, JobId, NewJob, Submitted, UniqueKey, life::Life, next_id,
+        CancelAnswer, Fetch, JobId, NewJob, RetryAnswer, Submitted, UniqueKey, life::Life, next_id,
     };
     use fourway_servers::nats_url;
     use tokio::time::sleep;
@@ -275,6 +284,20 @@ pub(crate) mod tests {
             store.sweep().await.unwrap();
             assert!(matches!(store.known(job.id).await.unwrap(), Known::Never));
             assert_eq!(fetched(&store).await, []);
+        });
+    }
+
+    /// The sweep has read its view before.
+    #[test]
+    fn a_job_that_was_queued_again_is_not_forgotten() {
+        with_marks(3_600_000, async |store| {
+            let job = NewJob::new("plain", 1, *b"");
+            let id = job.id;
+            store.submit(vec![job]).await.unwrap();
+            assert_eq!(store.cancel(id).await.unwrap(), CancelAnswer::Dequeued);
+            assert_eq!(store.retry(id).await.unwrap(), RetryAnswer::Queued);
+            store.forget_now(id).await.unwrap();
+            assert_eq!(fetched(&store).await, [id]);
         });
     }
 
