@@ -200,7 +200,7 @@ fn what_runs_and_what_waits_is_cancelled_in_the_same_words() {
             assert_eq!(asked.wait().unwrap_err().message(), "");
             let all = [future, closure, waits];
             if drains {
-                assert!(jobs.drain(Duration::ZERO).wait().is_clean());
+                assert!(jobs.drain_with(Duration::ZERO, AGES).wait().is_clean());
                 for job in &all {
                     let status = job.status().unwrap();
                     assert_eq!(status.error, Some(Reason::Shutdown.to_string()));
