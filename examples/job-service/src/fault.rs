@@ -1,4 +1,4 @@
-//! What is wrong with a body that is no [`Submission`], in the words of the interface.
+//! What is wrong with a body that is no [`Submission`](crate::task::Submission), in the words of the interface.
 //!
 //! serde's words name types of Rust (`expected struct Submission`, `expected i8`), and inside of the
 //! work no field.
@@ -7,21 +7,14 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
-use crate::task::{QUEUES, Submission};
+use crate::task::QUEUES;
 
-/// A type whose bodies can be described.
-pub(crate) trait Described {
-    /// What is wrong with a body that cannot be read, if anything that this knows.
-    fn fault(sent: &Value) -> Option<String>;
-}
-
-impl Described for Submission {
-    fn fault(sent: &Value) -> Option<String> {
-        let Some(sent) = sent.as_object() else {
-            return Some("the body has to be an object, with the field `work`".to_owned());
-        };
-        of_fields("", sent, SUBMISSION)
-    }
+/// What is wrong with a body that cannot be read, if anything that this knows.
+pub(crate) fn fault(sent: &Value) -> Option<String> {
+    let Some(sent) = sent.as_object() else {
+        return Some("the body has to be an object, with the field `work`".to_owned());
+    };
+    of_fields("", sent, SUBMISSION)
 }
 
 /// The fields of a submission, each with what it takes.
@@ -38,15 +31,11 @@ const SUBMISSION: &[Field] = &[
     ("on_disconnect", false, Takes::OneOf(&["keep", "cancel"])),
 ];
 
-const FOLDER: &[Field] = &[
-    ("kind", true, Takes::OneOf(&QUEUES)),
-    ("folder", true, Takes::Text),
-];
+const KIND: Field = ("kind", true, Takes::OneOf(&QUEUES));
 
-const BELOW: &[Field] = &[
-    ("kind", true, Takes::OneOf(&QUEUES)),
-    ("below", true, Takes::Whole(0, u64::MAX as i128)),
-];
+const FOLDER: &[Field] = &[KIND, ("folder", true, Takes::Text)];
+
+const BELOW: &[Field] = &[KIND, ("below", true, Takes::Whole(0, u64::MAX as i128))];
 
 /// Its name, whether it has to be there, and what it takes.
 type Field = (&'static str, bool, Takes);
@@ -128,7 +117,7 @@ fn of_work(path: &str, work: &Map<String, Value>) -> Option<String> {
         _ => {
             let kind = work.get("kind").cloned().into_iter();
             let kind = kind.map(|kind| ("kind".to_owned(), kind)).collect();
-            return of_fields(&format!("{path}."), &kind, &FOLDER[..1]);
+            return of_fields(&format!("{path}."), &kind, &[KIND]);
         }
     };
     of_fields(&format!("{path}."), work, fields)
@@ -139,6 +128,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::task::Submission;
 
     /// Whatever serde refuses has words, which name the field and no type of Rust; and whatever it
     /// takes has none.
@@ -171,7 +161,7 @@ mod tests {
         let mut refused = 0;
         let mut look = |sent: &Value, field: &str| {
             let taken = serde_json::from_value::<Submission>(sent.clone());
-            let fault = Submission::fault(sent);
+            let fault = fault(sent);
             assert_eq!(
                 taken.is_err(),
                 fault.is_some(),

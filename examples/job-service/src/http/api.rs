@@ -180,10 +180,7 @@ pub(super) async fn docs() -> Html<&'static str> {
         (status = 429, description = "The queue is full. Try again after `Retry-After` seconds.", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn run(
-    State(app): State<Shared>,
-    Sent(submission): Sent<Submission>,
-) -> Answer<Response> {
+pub(super) async fn run(State(app): State<Shared>, Sent(submission): Sent) -> Answer<Response> {
     if submission.on_disconnect == OnDisconnect::Keep {
         let mut accepted = submit(&app, submission).await?;
         return ended(&app, &mut accepted).await;
@@ -271,7 +268,7 @@ async fn ended(app: &App, job: &mut Accepted) -> Answer<Response> {
 )]
 pub(super) async fn run_async(
     State(app): State<Shared>,
-    Sent(submission): Sent<Submission>,
+    Sent(submission): Sent,
 ) -> Answer<Response> {
     let mut job = submit(&app, submission).await?;
     Ok(accepted(app.jobs.view_accepted(&mut job).await?))

@@ -297,11 +297,13 @@ impl Kept {
             // By the time and not by the state: most attempts begin and end between two looks.
             let has_begun = record.started_at.is_some()
                 && record.started_at != was.and_then(|was| was.started_at);
-            let has_changed = was.is_none_or(|was| was.state != record.state);
+            // A job that was run again may have ended as before.
+            let has_ended =
+                record.ended_at.is_some() && record.ended_at != was.and_then(|was| was.ended_at);
             if seen.once && has_begun {
                 app.metrics.started(since(record.started_at));
             }
-            if seen.once && has_changed && record.state.is_finished() {
+            if seen.once && has_ended {
                 app.metrics.ended(since(record.ended_at));
                 app.history.ended(since(record.ended_at));
             }

@@ -22,7 +22,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use utoipa::ToSchema;
 
 use super::app::Shared;
-use crate::fault::Described;
+use crate::{fault::fault, task::Submission};
 
 /// A problem document (RFC 9457).
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
@@ -210,9 +210,9 @@ pub(crate) async fn documents(response: Response) -> Response {
 }
 
 /// A body of JSON.
-pub(crate) struct Sent<T>(pub(crate) T);
+pub(crate) struct Sent(pub(crate) Submission);
 
-impl<T: DeserializeOwned + Described> FromRequest<Shared> for Sent<T> {
+impl FromRequest<Shared> for Sent {
     type Rejection = Problem;
 
     async fn from_request(mut request: Request, app: &Shared) -> Result<Self, Problem> {
@@ -253,7 +253,7 @@ fn is_json(kind: &HeaderValue) -> bool {
         .is_some_and(|kind| kind == "json" || kind.ends_with("+json"))
 }
 
-fn read<T: DeserializeOwned + Described>(body: &[u8]) -> Result<T, Problem> {
+fn read(body: &[u8]) -> Result<Submission, Problem> {
     serde_json::from_slice(body).map_err(|error| {
         if !error.is_data() {
             let detail = format!("the body is not JSON: {error}");
@@ -261,7 +261,7 @@ fn read<T: DeserializeOwned + Described>(body: &[u8]) -> Result<T, Problem> {
         }
         // Not the words of the error: they are for who reads the source.
         let sent = serde_json::from_slice(body).ok();
-        let fault = sent.and_then(|sent| T::fault(&sent));
+        let fault = sent.and_then(|sent| fault(&sent));
         let detail = fault.unwrap_or_else(|| {
             "the body is not as `/docs` describes it, or has a field twice".to_owned()
         });
