@@ -161,7 +161,9 @@ impl JobClient {
     ///
     /// # Errors
     ///
-    /// If the engine cannot be asked, or [lacks this](crate::Capability::Retry).
+    /// If the engine cannot be asked, or [lacks this](crate::Capability::Retry). An engine may
+    /// [refuse](EngineError::is_refusal) a job whose arguments it does not keep: that on NATS, if they are
+    /// gone or were too long beside the job's errors.
     pub fn retry(&self, id: JobId) -> BoxCall<Result<RetryAnswer, EngineError>> {
         self.call(move |engine| engine.retry(id))
     }
@@ -276,7 +278,9 @@ impl<K: JobKind> KindHandle<K> {
     ///
     /// # Errors
     ///
-    /// If the engine cannot be asked, or [lacks this](crate::Capability::Retry).
+    /// If the engine cannot be asked, or [lacks this](crate::Capability::Retry). An engine may
+    /// [refuse](EngineError::is_refusal) a job whose arguments it does not keep: that on NATS, if they are
+    /// gone or were too long beside the job's errors.
     pub fn retry(&self) -> BoxCall<Result<RetryAnswer, EngineError>> {
         self.client.retry(self.id())
     }

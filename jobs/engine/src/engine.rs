@@ -79,6 +79,10 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     ///
     /// A second request finds the job queued, and says so. So the answer to a request that is repeated
     /// after a lost answer may be its state.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::invalid`] for a job whose arguments the engine does not keep.
     fn retry(&self, id: JobId) -> EngineFuture<RetryAnswer>;
 
     /// Some jobs, newest first.

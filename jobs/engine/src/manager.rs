@@ -195,7 +195,9 @@ impl KindManager {
     ///
     /// # Errors
     ///
-    /// If the engine cannot be asked, or [lacks this](crate::Capability::Retry).
+    /// If the engine cannot be asked, or [lacks this](crate::Capability::Retry). An engine may
+    /// [refuse](EngineError::is_refusal) a job whose arguments it does not keep: that on NATS, if they are
+    /// gone or were too long beside the job's errors.
     pub fn retry(&self, id: JobId) -> BoxCall<Result<RetryAnswer, EngineError>> {
         self.client.retry(id)
     }
