@@ -142,19 +142,14 @@ impl Store {
     }
 
     async fn forget_now(&self, id: JobId) -> Result<(), EngineError> {
-        match self.known(id).await? {
+        if let Known::Job(job) = self.known(id).await? {
+            let at = job.entry.life.forget_at();
             // It may have been queued again since the view was read.
-            Known::Job(job)
-                if job
-                    .entry
-                    .life
-                    .forget_at()
-                    .is_some_and(|at| at <= self.now()) =>
-            {
-                self.forget(id, &job).await
+            if at.is_some_and(|at| at <= self.now()) {
+                self.forget(id, &job).await?;
             }
-            Known::Job(_) | Known::Never | Known::Forgotten => Ok(()),
         }
+        Ok(())
     }
 
     /// Deletes the marks of unique keys that have been free for a while. A claim that is on its way since
