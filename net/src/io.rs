@@ -404,6 +404,7 @@ where
     ) -> Poll<io::Result<usize>> {
         let provided = self.waiting()?;
         if buf.is_empty() {
+            self.check_fork()?;
             // As the system has it for a stream. A reactor would wait for bytes first.
             return Poll::Ready(Ok(0));
         }
@@ -423,6 +424,7 @@ where
     ) -> Poll<io::Result<usize>> {
         let provided = self.waiting()?;
         let Some(first) = bufs.iter_mut().find(|buf| !buf.is_empty()) else {
+            self.check_fork()?;
             return Poll::Ready(Ok(0));
         };
         if let Some(provided) = provided {

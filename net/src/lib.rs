@@ -61,8 +61,8 @@
 //!
 //! * **A dropped future loses nothing**: no connection that `accept` would have given, no byte, no
 //!   datagram. A dropped connect closes its sockets.
-//! * **An empty buffer waits for nothing**: a stream's read and its `peek` give 0 at once. (A datagram's receive
-//!   waits, and takes the datagram.)
+//! * **An empty buffer waits for nothing**: a stream's read and its `peek` give 0 at once, also after
+//!   the runtime's shutdown, but not in a forked child. (A datagram's receive waits, and takes the datagram.)
 //! * **Reset, refused, unreachable and late are told apart**, by
 //!   [`ErrorKind`](std::io::ErrorKind): see [`ConnectError`].
 //! * **An accept loop survives a process without descriptors**: `accept` gives an error

@@ -47,6 +47,10 @@ fn in_child_of<R: Runtime>(rt: &R) {
             assert!(is_forked(&read.await.unwrap_err()));
             assert!(is_forked(&listening.accept().await.unwrap_err()));
             assert!(is_forked(&b.write(b"x").await.unwrap_err()));
+            // An empty buffer waits for nothing, but is the parent's, too.
+            assert!(is_forked(&b.read(&mut []).await.unwrap_err()));
+            assert!(is_forked(&b.read_vectored(&mut []).await.unwrap_err()));
+            assert!(is_forked(&b.peek(&mut []).await.unwrap_err()));
             // Nothing is made on a runtime from before; on one of the child's that was shut down, the
             // reason is another one.
             for made in [

@@ -1,6 +1,6 @@
 //! One case: [`Case`].
 
-use std::{fmt, sync::Arc};
+use std::{any::Any, fmt, sync::Arc};
 
 /// One case of a suite, for one subject.
 #[derive(Clone)]
@@ -11,8 +11,12 @@ pub struct Case {
     pub(crate) why: Option<&'static str>,
     pub(crate) unsupported: Option<String>,
     pub(crate) not_here: bool,
+    pub(crate) turn: Option<Arc<Turn>>,
     pub(crate) body: Arc<dyn Fn() + Send + Sync>,
 }
+
+/// Waits for the turn of a case, and gives what holds it.
+type Turn = dyn Fn() -> Box<dyn Any + Send> + Send + Sync;
 
 impl Case {
     /// `id` is the rule of the case and an ordinal that never changes: `EN-2.1`. `title` states in
@@ -28,6 +32,7 @@ impl Case {
             why: None,
             unsupported: None,
             not_here: false,
+            turn: None,
             body: Arc::new(body),
         }
     }
@@ -35,6 +40,14 @@ impl Case {
     /// Why it matters: shown by the test harness with a failure.
     pub fn why(mut self, why: &'static str) -> Self {
         self.why = Some(why);
+        self
+    }
+
+    /// What the case waits for before it starts: other cases, for example. That time does not count
+    /// against its deadline, so `turn` has a limit of its own; its panic is the case's failure.
+    /// What it gives is dropped when the body has ended, also if that is long after the deadline.
+    pub fn turn<T: Send + 'static>(mut self, turn: impl Fn() -> T + Send + Sync + 'static) -> Self {
+        self.turn = Some(Arc::new(move || Box::new(turn())));
         self
     }
 

@@ -1,6 +1,7 @@
 //! Running the cases: [`Suite`].
 
 use std::{
+    any::Any,
     env, fmt, fs, io,
     panic::{self, AssertUnwindSafe},
     process::ExitCode,
@@ -238,18 +239,31 @@ fn forms(args: &[String]) -> Result<Wanted<'_>, ExitCode> {
     Ok((earlier, outputs))
 }
 
+/// Waits for the case's turn, and runs it.
+fn outcome(case: &Case, deadline: Duration) -> Result<(), (Status, String)> {
+    let failed = |payload: Box<dyn Any + Send>| (Status::Fail, panic_message(&*payload));
+    let turn = case.turn.as_ref();
+    // Outside of the deadline, which is for the case alone.
+    let turn = panic::catch_unwind(AssertUnwindSafe(|| turn.map(|turn| turn())));
+    let turn = turn.map_err(failed)?;
+    let body = case.body.clone();
+    let caught = move || {
+        let _turn = turn;
+        panic::catch_unwind(AssertUnwindSafe(|| body()))
+    };
+    match watch(deadline, caught) {
+        Ok(result) => result.map_err(failed),
+        Err(hung @ Unfinished::Hung(_)) => Err((Status::Timeout, hung.to_string())),
+        Err(error) => Err((Status::Fail, error.to_string())),
+    }
+}
+
 /// Runs one case, and compares its result with the known failures.
 fn run_case(case: &Case, known: &[KnownFailure], deadline: Duration) -> (Status, Option<String>) {
     if let Some(reason) = &case.unsupported {
         return (Status::Unsupported, Some(reason.clone()));
     }
-    let body = case.body.clone();
-    let caught = move || panic::catch_unwind(AssertUnwindSafe(|| body()));
-    let outcome = match watch(deadline, caught) {
-        Ok(result) => result.map_err(|payload| (Status::Fail, panic_message(&*payload))),
-        Err(hung @ Unfinished::Hung(_)) => Err((Status::Timeout, hung.to_string())),
-        Err(error) => Err((Status::Fail, error.to_string())),
-    };
+    let outcome = outcome(case, deadline);
     let known = known.iter().find(|known| known.case == case.id);
     match (outcome, known) {
         (Ok(()), None) => (Status::Pass, None),

@@ -1,6 +1,9 @@
 //! The results of each kind of case, and the formats of reports.
 
-use std::{sync::mpsc, time::Duration};
+use std::{
+    sync::{Mutex, mpsc},
+    time::Duration,
+};
 
 use fourway_suite::{Case, Report, Status, Subject, Suite};
 
@@ -55,6 +58,39 @@ fn cases_pass_and_fail() {
             (Status::Unsupported, text("it lacks what it needs")),
         ]
     );
+}
+
+#[test]
+fn a_turn_does_not_count_and_lasts_as_long_as_the_case() {
+    struct Ends(mpsc::Sender<&'static str>);
+
+    impl Drop for Ends {
+        fn drop(&mut self) {
+            let _ = self.0.send("turn");
+        }
+    }
+
+    let deadline = Duration::from_millis(200);
+    let (tell, told) = mpsc::channel();
+    let (done, hangs) = mpsc::channel::<()>();
+    let (first, hangs) = (Mutex::new(Some(tell.clone())), Mutex::new(hangs));
+    let waits = passes("AA-1.1").turn(move || std::thread::sleep(2 * deadline));
+    let refused = passes("AA-1.2").turn(|| {
+        std::panic::resume_unwind(Box::new("no turn"));
+    });
+    let hung = Case::new("AA-1.3", "it hangs", move || {
+        let _ = hangs.lock().unwrap().recv_timeout(AGES);
+        let _ = tell.send("case");
+    })
+    .turn(move || Ends(first.lock().unwrap().take().expect("it runs once")));
+    let found = run(Subject::new("one", deadline).cases([waits, refused, hung]));
+    assert_eq!(found[0], (Status::Pass, None));
+    assert_eq!(found[1], (Status::Fail, Some("no turn".to_owned())));
+    assert_eq!(found[2].0, Status::Timeout);
+    assert!(told.try_recv().is_err(), "the turn ended before the case");
+    drop(done);
+    let order = [told.recv_timeout(AGES), told.recv_timeout(AGES)];
+    assert_eq!(order, [Ok("case"), Ok("turn")]);
 }
 
 #[test]

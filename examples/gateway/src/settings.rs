@@ -72,10 +72,23 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Otherwise every check would fail, and every request get 503.
+    /// Otherwise no request could be answered: every check would fail and every request get 503,
+    /// or none would have a place or time.
     pub(crate) fn check(&self) -> Result<(), SettingsError> {
         if let Some(upstream) = self.upstreams.iter().find(|text| !is_upstream(text)) {
             return Err(SettingsError::Upstream(upstream.clone()));
+        }
+        let nothing = [
+            ("max_connections", self.max_connections == 0),
+            ("max_requests", self.max_requests == 0),
+            ("max_requests_of_peer", self.max_requests_of_peer == 0),
+            ("timeout", self.timeout.is_zero()),
+            ("head_timeout", self.head_timeout.is_zero()),
+            ("send_timeout", self.send_timeout.is_zero()),
+            ("connect_timeout", self.connect_timeout.is_zero()),
+        ];
+        if let Some((name, _)) = nothing.into_iter().find(|(_, is_zero)| *is_zero) {
+            return Err(SettingsError::Zero(name));
         }
         match &self.check_path {
             Some(path) if !is_path(path) => Err(SettingsError::CheckPath(path.clone())),
@@ -92,6 +105,8 @@ pub enum SettingsError {
     Upstream(String),
     /// [`Settings::check_path`] is no path: see [`is_path`].
     CheckPath(String),
+    /// This limit or timeout is zero.
+    Zero(&'static str),
 }
 
 impl fmt::Display for SettingsError {
@@ -101,6 +116,7 @@ impl fmt::Display for SettingsError {
             Self::CheckPath(text) => {
                 write!(f, "{text:?} is not a path, which begins with `/`")
             }
+            Self::Zero(name) => write!(f, "{name} is zero"),
         }
     }
 }
@@ -132,6 +148,27 @@ mod tests {
         for upstream in ["", "a.example", "u@a.example:80", "http://a.example:80"] {
             let error = made(upstream, None).unwrap_err();
             assert_eq!(error, SettingsError::Upstream(upstream.to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_gateway_without_places_or_time_is_not_made() {
+        let zero: [(&str, fn(&mut Settings)); 7] = [
+            ("max_connections", |it| it.max_connections = 0),
+            ("max_requests", |it| it.max_requests = 0),
+            ("max_requests_of_peer", |it| it.max_requests_of_peer = 0),
+            ("timeout", |it| it.timeout = Duration::ZERO),
+            ("head_timeout", |it| it.head_timeout = Duration::ZERO),
+            ("send_timeout", |it| it.send_timeout = Duration::ZERO),
+            ("connect_timeout", |it| it.connect_timeout = Duration::ZERO),
+        ];
+        for (name, change) in zero {
+            let mut settings = Settings::default();
+            change(&mut settings);
+            let made = Gateway::new(&fourway_testing::any(), settings, Log::none());
+            let error = made.map(drop).unwrap_err();
+            assert_eq!(error, SettingsError::Zero(name));
+            assert_eq!(error.to_string(), format!("{name} is zero"));
         }
     }
 }

@@ -7,6 +7,7 @@ use std::{convert::Infallible, fs, io, net::SocketAddr, pin::pin, sync::Arc, tim
 use fourway_core::{AnyRuntime, AnyTask, Spawner, Timer, cancel::CancellationToken};
 use fourway_hyper::{Drain, Hyper, Io, Server, client};
 use fourway_net::Net;
+use fourway_net_acceptance::addresses::Nobody;
 use fourway_testing::{AGES, Counter, Gate, on_every_runtime, run};
 use futures_rustls::{
     TlsConnector,
@@ -173,16 +174,6 @@ async fn until(rt: &AnyRuntime, so: impl AsyncFn() -> bool) {
     }
 }
 
-/// An address that refuses connections, as long as the socket lives: bound, so that no listener of
-/// another test gets it, and not listening.
-fn nobody() -> (socket2::Socket, SocketAddr) {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    socket.bind(&any.into()).unwrap();
-    let address = socket.local_addr().unwrap().as_socket().unwrap();
-    (socket, address)
-}
-
 async fn text(response: Response<Incoming>) -> String {
     let bytes = response.into_body().collect().await.unwrap().to_bytes();
     String::from_utf8(bytes.to_vec()).unwrap()
@@ -347,10 +338,10 @@ fn an_answer_that_stops_is_cut_off(rt: AnyRuntime) {
 
 fn what_was_never_sent_is_tried_again(rt: AnyRuntime) {
     run(&rt, async {
-        let (_kept, nobody) = nobody();
+        let nobody = Nobody::new();
         let asked = Counter::default();
         let upstream = upstream(&rt, Gate::default(), asked.clone()).await;
-        let gateway = Running::with(&rt, unchecked(&[nobody, upstream])).await;
+        let gateway = Running::with(&rt, unchecked(&[nobody.address(), upstream])).await;
         for _ in 0..4 {
             let request = Request::post(format!("http://{}/echo", gateway.address));
             let request = request.body(Payload::from("once")).unwrap();
@@ -362,7 +353,7 @@ fn what_was_never_sent_is_tried_again(rt: AnyRuntime) {
         // One retry is enough, however many requests take turns at the same time.
         let settings = Settings {
             retries: 1,
-            ..unchecked(&[nobody, upstream])
+            ..unchecked(&[nobody.address(), upstream])
         };
         let gateway = Running::with(&rt, settings).await;
         let answers = join_all((0..50).map(|_| gateway.get("/"))).await;
@@ -447,10 +438,10 @@ fn an_upstream_that_says_it_is_ill(rt: AnyRuntime) {
 
 fn what_is_safe_is_tried_again(rt: AnyRuntime) {
     run(&rt, async {
-        let (_kept, nobody) = nobody();
+        let nobody = Nobody::new();
         let asked = Counter::default();
         let upstream = upstream(&rt, Gate::default(), asked.clone()).await;
-        let gateway = Running::with(&rt, unchecked(&[nobody, upstream])).await;
+        let gateway = Running::with(&rt, unchecked(&[nobody.address(), upstream])).await;
         for _ in 0..4 {
             assert_eq!(gateway.get("/").await.status(), StatusCode::OK);
         }
@@ -463,10 +454,10 @@ fn what_is_safe_is_tried_again(rt: AnyRuntime) {
 
 fn no_upstream_is_502_and_then_503(rt: AnyRuntime) {
     run(&rt, async {
-        let (_kept, nobody) = nobody();
+        let nobody = Nobody::new();
         let settings = Settings {
             check_every: Some(Duration::from_millis(5)),
-            ..settings(&[nobody])
+            ..settings(&[nobody.address()])
         };
         let gateway = Running::with(&rt, settings).await;
         loop {
@@ -594,10 +585,10 @@ fn every_answer_is_in_the_log(rt: AnyRuntime) {
 /// hyper's server leaves it out with HTTP/1, and sends it with HTTP/2, where a client refuses it.
 fn an_answer_to_head_has_no_body(rt: AnyRuntime) {
     run(&rt, async {
-        let (_kept, nobody) = nobody();
+        let nobody = Nobody::new();
         let shown = shown::Shown::default();
         let log = Log::new(&rt, shown.clone());
-        let gateway = Running::logging(&rt, unchecked(&[nobody]), log.clone()).await;
+        let gateway = Running::logging(&rt, unchecked(&[nobody.address()]), log.clone()).await;
         let answer = gateway.send(Request::head("/")).await;
         assert_eq!(answer.status(), StatusCode::BAD_GATEWAY);
         let length = answer.headers()["content-length"].clone();
@@ -613,7 +604,7 @@ fn an_answer_to_head_has_no_body(rt: AnyRuntime) {
 
         let listener = rt.listen_tcp("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let gateway = Gateway::new(&rt, unchecked(&[nobody]), Log::none()).unwrap();
+        let gateway = Gateway::new(&rt, unchecked(&[nobody.address()]), Log::none()).unwrap();
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let serving = rt.spawn(async move { gateway.serve_metrics(listener, &stopped).await });
@@ -871,8 +862,8 @@ fn tcp_without_an_upstream(rt: AnyRuntime) {
     run(&rt, async {
         let shown = shown::Shown::default();
         let errors = Log::new(&rt, shown.clone());
-        let (_kept, upstream) = nobody();
-        let gateway = tcp_gateway_telling(&rt, upstream, AGES, errors.clone()).await;
+        let nobody = Nobody::new();
+        let gateway = tcp_gateway_telling(&rt, nobody.address(), AGES, errors.clone()).await;
         let mut client = rt.connect_tcp(gateway.address).await.unwrap();
         assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
         gateway.stop.cancel();
@@ -884,7 +875,7 @@ fn tcp_without_an_upstream(rt: AnyRuntime) {
         );
         assert!(errors.flush(&rt, AGES).await);
         let lines = shown.text();
-        let line = format!(" cannot connect to {upstream}: ");
+        let line = format!(" cannot connect to {}: ", nobody.address());
         assert_eq!(lines.matches(&line).count(), 1, "{lines}");
     });
 }

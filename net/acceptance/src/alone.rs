@@ -1,6 +1,7 @@
-//! Cases about the whole process run alone in it: [`with_others`], [`alone`].
+//! Cases about the whole process run alone in it: [`Turn`].
 
 use std::{
+    mem,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -20,47 +21,58 @@ static RUNNING: Mutex<Running> = Mutex::new(Running {
 });
 static CHANGED: Condvar = Condvar::new();
 
-/// How long to wait for other cases. Broken sockets may keep one for ever.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long to wait for other cases, far more than the limits of several. Broken sockets may keep
+/// one for ever.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 fn lock() -> MutexGuard<'static, Running> {
     // No code that panics runs under this lock.
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs `body` beside others of its kind, but beside none that is [`alone`].
-pub(crate) fn with_others<T>(body: impl FnOnce() -> T) -> T {
-    // One that waits goes first, or others would keep it waiting in turn.
-    let running = CHANGED.wait_while(lock(), |running| running.lone > 0);
-    running.unwrap_or_else(PoisonError::into_inner).cases += 1;
-    let _end = End(|running| running.cases -= 1);
-    body()
+/// The turn of a case, until it is dropped.
+pub(crate) struct Turn(fn(&mut Running));
+
+impl Turn {
+    /// Waits until no case that is [alone](Self::alone) runs or waits.
+    pub(crate) fn with_others() -> Self {
+        // One that waits goes first, or others would keep it waiting in turn.
+        wait(lock(), |running| running.lone > 0).cases += 1;
+        Self(|running| running.cases -= 1)
+    }
+
+    /// Waits until no other case runs.
+    pub(crate) fn alone() -> Self {
+        let mut running = lock();
+        running.lone += 1;
+        let lone = Self(|running| running.lone -= 1);
+        wait(running, |running| running.cases > 0 || running.is_alone).is_alone = true;
+        // Both at once, below.
+        mem::forget(lone);
+        Self(|running| {
+            running.lone -= 1;
+            running.is_alone = false;
+        })
+    }
 }
 
-/// Runs `body` while no other case runs.
-pub(crate) fn alone<T>(body: impl FnOnce() -> T) -> T {
-    let mut running = lock();
-    running.lone += 1;
-    let _end = End(|running| running.lone -= 1);
-    let waited = CHANGED.wait_timeout_while(running, PATIENCE, |running| {
-        running.cases > 0 || running.is_alone
-    });
-    let (mut running, waited) = waited.unwrap_or_else(PoisonError::into_inner);
-    let is_free = !waited.timed_out();
-    running.is_alone |= is_free;
-    drop(running);
-    assert!(
-        is_free,
-        "another case does not end, and this one has to be alone"
-    );
-    let _end = End(|running| running.is_alone = false);
-    body()
+/// Waits while it is so.
+fn wait(
+    running: MutexGuard<'static, Running>,
+    is_so: impl FnMut(&mut Running) -> bool,
+) -> MutexGuard<'static, Running> {
+    let waited = CHANGED.wait_timeout_while(running, PATIENCE, is_so);
+    let (running, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+    if waited.timed_out() {
+        // Not under the lock, which a turn takes that the panic drops.
+        drop(running);
+        panic!("another case does not end");
+    }
+    running
 }
 
-/// Changes the numbers back, also after a panic.
-struct End(fn(&mut Running));
-
-impl Drop for End {
+/// Gives the turn to others, also after a panic.
+impl Drop for Turn {
     fn drop(&mut self) {
         (self.0)(&mut lock());
         CHANGED.notify_all();

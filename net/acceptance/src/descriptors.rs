@@ -19,9 +19,16 @@ impl Limit {
         })
     }
 
-    /// As many as the process may have. The soft limit is for programs that use `select`.
-    pub(crate) fn raised() -> Self {
-        Self::with(|limit| limit.maximum)
+    /// `descriptors`, or as many as the process may have; no fewer than now. The soft limit is for
+    /// programs that use `select`.
+    pub(crate) fn raised(descriptors: u64) -> Self {
+        Self::with(|limit| {
+            // Not simply the hard limit: macOS refuses a soft limit of "unlimited".
+            let most = limit
+                .maximum
+                .map_or(descriptors, |most| most.min(descriptors));
+            limit.current.map(|now| now.max(most))
+        })
     }
 
     fn with(current: impl FnOnce(&Rlimit) -> Option<u64>) -> Self {

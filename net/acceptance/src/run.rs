@@ -5,7 +5,7 @@ use std::{cell::LazyCell, process::ExitCode, time::Duration};
 use fourway_suite::{Report, Subject, Suite};
 
 use crate::{
-    alone::{alone, with_others},
+    alone::Turn,
     case::{Case, cases},
     entry::Entry,
     scene::Scene,
@@ -47,8 +47,14 @@ fn suite(entries: &[Entry], wanted: impl Fn(&Entry, &Case) -> bool) -> Suite {
 }
 
 fn subject(entry: &Entry, wanted: impl Fn(&Case) -> bool) -> Subject {
-    let has_processes = LazyCell::new(|| with_others(|| (entry.network)().processes().is_some()));
-    let has_datagrams = LazyCell::new(|| with_others(|| (entry.network)().datagrams().is_some()));
+    let has_processes = LazyCell::new(|| {
+        let _turn = Turn::with_others();
+        (entry.network)().processes().is_some()
+    });
+    let has_datagrams = LazyCell::new(|| {
+        let _turn = Turn::with_others();
+        (entry.network)().datagrams().is_some()
+    });
     let cases = cases().into_iter().filter(wanted).map(|case| {
         let lacking = if case.processes && !*has_processes {
             Some("it has no child processes and no signals")
@@ -58,15 +64,15 @@ fn subject(entry: &Entry, wanted: impl Fn(&Case) -> bool) -> Subject {
             None
         };
         let (network, patience) = (entry.network.clone(), entry.patience);
-        let run = move || (case.body)(&Scene::new(&*network(), patience));
-        let body = move || {
-            if case.alone {
-                alone(&run)
-            } else {
-                with_others(&run)
-            }
+        let body = move || (case.body)(&Scene::new(&*network(), patience));
+        let turn = if case.alone {
+            Turn::alone
+        } else {
+            Turn::with_others
         };
-        fourway_suite::Case::new(case.id, case.title, body).unsupported(lacking.map(str::to_owned))
+        fourway_suite::Case::new(case.id, case.title, body)
+            .turn(turn)
+            .unsupported(lacking.map(str::to_owned))
     });
     Subject::new(entry.name, 2 * entry.patience + GRACE)
         .known_failures(entry.known.iter().cloned())

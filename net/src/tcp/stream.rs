@@ -101,6 +101,7 @@ impl TcpStream {
     pub async fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
         let provided = self.io.waiting()?;
         if buf.is_empty() {
+            self.io.check_fork()?;
             return Ok(0);
         }
         if let Some(provided) = provided {
