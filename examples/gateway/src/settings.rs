@@ -153,7 +153,8 @@ mod tests {
 
     #[test]
     fn a_gateway_without_places_or_time_is_not_made() {
-        let zero: [(&str, fn(&mut Settings)); 7] = [
+        type Change = fn(&mut Settings);
+        let zero: [(&str, Change); 7] = [
             ("max_connections", |it| it.max_connections = 0),
             ("max_requests", |it| it.max_requests = 0),
             ("max_requests_of_peer", |it| it.max_requests_of_peer = 0),

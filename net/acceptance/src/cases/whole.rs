@@ -2,7 +2,7 @@
 
 use std::{
     future::Future,
-    io::Read,
+    io::Read as _,
     mem,
     net::TcpStream,
     sync::{
@@ -150,7 +150,7 @@ fn ten_thousand_idle_sockets(scene: &Scene<'_>) {
     );
     assert!(woken.lock().unwrap().is_empty(), "nobody wrote");
     // A write wakes its socket, and no other socket. An odd step, so that it is each end in turn.
-    for i in (0..sockets).step_by(sockets / 20 | 1) {
+    for i in (0..sockets).step_by((sockets / 20) | 1) {
         // The other end of the same connection.
         writes[i ^ 1].cancel();
         scene.run(async {
@@ -162,6 +162,9 @@ fn ten_thousand_idle_sockets(scene: &Scene<'_>) {
     }
     drop(task);
 }
+
+/// Which socket was woken, and how many bytes it read.
+type Read = (usize, Option<usize>);
 
 /// One end of a connection, which waits for a byte, and writes one once it is told to.
 async fn one_idle(
@@ -189,7 +192,7 @@ async fn one_idle(
 async fn tell(
     mut reads: FuturesUnordered<impl Future<Output = (usize, Option<usize>, Box<dyn Stream>)>>,
     listener: Arc<dyn Listener>,
-    woken: Arc<Mutex<Vec<(usize, Option<usize>)>>>,
+    woken: Arc<Mutex<Vec<Read>>>,
 ) {
     // Kept, as dropping one would end its connection.
     let mut kept = Vec::new();
