@@ -10,7 +10,7 @@ use std::{
 
 use fourway_core::{AbortHandle, AnyRuntime, JoinError, Spawner, Task, local::LocalTask};
 
-/// The handle of a task that a [`TaskTracker`] has started, which lets the task run on when it is
+/// The handle of a task that a [`TaskTracker`](super::TaskTracker) has started, which lets the task run on when it is
 /// dropped, as Tokio's does. Awaiting it gives the task's output.
 ///
 /// `JoinHandle<T>` is that of a [`spawn`](super::TaskTracker::spawn) on the runtime that the caller
