@@ -23,7 +23,7 @@ static CHANGED: Condvar = Condvar::new();
 
 /// How long to wait for other cases, far more than the limits of several. Broken sockets may keep
 /// one for ever.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 fn lock() -> MutexGuard<'static, Running> {
     // No code that panics runs under this lock.

@@ -134,16 +134,19 @@ fn ten_thousand_idle_sockets(scene: &Scene<'_>) {
         });
         waiting = waits.load(Ordering::Relaxed);
     }
-    // In the best of many slices the process uses almost no time. A busy thread would use all
+    // In a quarter of many slices the process uses almost no time. A busy thread would use all
     // of each slice, and a thread that polls each millisecond would use a part of each slice.
     let slice = Duration::from_millis(50);
-    let least = (0..20).map(|_| {
+    let slices = (0..20).map(|_| {
         rt.block_on(rt.sleep(slice / 2));
         let before = used();
         rt.block_on(rt.sleep(slice));
         used().saturating_sub(before)
     });
-    let least = least.min().expect("there are slices");
+    // Not the best one: on a busy machine a thread that wants to run may not get a turn in a whole slice.
+    let mut slices: Vec<_> = slices.collect();
+    slices.sort_unstable();
+    let least = slices[slices.len() / 4];
     assert!(
         least < slice / 50,
         "{sockets} idle sockets took {least:?} of {slice:?}"
