@@ -19,7 +19,8 @@ pub struct DrainReport {
     pub fates: Vec<(JobId, JobState)>,
     /// How many in each state, those that run still included.
     pub counts: Counts,
-    /// Jobs that were asked to end and have not: closures that do not look at their token.
+    /// Jobs that were asked to end and have not: their closures, or the blocking bodies of their calls, do
+    /// not look at their token.
     pub still_running: Vec<JobId>,
 }
 

@@ -12,10 +12,11 @@ const UPDATE: &str = "FOURWAY_CONFORMANCE_UPDATE";
 const PASSES: &str = "✓";
 const NOT_FOR_IT: &str = "–";
 const NOT_HERE: &str = "○";
+const KNOWN_TO_FAIL: &str = "!";
 
 /// Compares the columns of these engines with what is found here, or writes them.
 ///
-/// A case that applies has to pass, as the run of the cases sees to. So the marks are known without a run.
+/// A case that applies has to pass, or to fail if that is known, as the run of the cases sees to. So the marks are known without a run.
 pub(crate) fn check(entries: &[Entry], path: &Path) -> Result<(), String> {
     let shown = path.display();
     let before = fs::read_to_string(path).map_err(|error| format!("{shown}: {error}"))?;
@@ -53,6 +54,8 @@ fn columns(entry: &Entry) -> [(&'static str, Rows); 2] {
             NOT_FOR_IT
         } else if case.not_here(entry).is_some() {
             NOT_HERE
+        } else if entry.known.iter().any(|known| known.case == case.id) {
+            KNOWN_TO_FAIL
         } else {
             PASSES
         };

@@ -136,12 +136,16 @@ impl Store {
                     }
                     // It runs again, and has claimed its key for that. If it was written meanwhile, that
                     // is found next.
-                    // Not if it is only not forgotten yet.
-                    let is_kept = other.forget_at().is_some_and(|at| at > self.now());
-                    if there.life.retried > other.retried && job.entry.may_be_retried() && is_kept {
-                        let _ = self
-                            .queue_again(there.life, there_args, job.revision)
-                            .await?;
+                    if there.life.retried > other.retried && job.entry.may_be_retried() {
+                        if other.forget_at().is_some_and(|at| at > self.now()) {
+                            let _ = self
+                                .queue_again(there.life, there_args, job.revision)
+                                .await?;
+                        } else {
+                            // It was only not forgotten yet. Who claimed the key may still write the
+                            // record, and must not once another job has the key.
+                            self.forget(there_id, &job).await?;
+                        }
                         revision = 0;
                     }
                 }

@@ -298,10 +298,13 @@ mod tests {
             let mut short = keyed();
             short.keep = Duration::from_millis(1);
             let job = failed(&store, short).await;
-            claimed(&store, &job).await;
+            let life = claimed(&store, &job).await;
             while store.tell_time().await.unwrap() < job.entry.life.forget_at().unwrap() {}
             let submitted = store.submit(vec![keyed()]).await.unwrap();
             assert!(submitted[0].is_new(), "{submitted:?}");
+            // Who claimed it comes late.
+            let late = store.queue_again(life, b"args", job.revision).await;
+            assert_eq!(late.unwrap(), Written::Conflict);
         });
     }
 

@@ -600,8 +600,17 @@ impl Store {
             let mut job = match known {
                 // A retry is on its way, or its process has died: see `retry`.
                 Known::Job(mut job) if first.retried > job.entry.life.retried => {
-                    if job.entry.life.retry(None, self.now()) == RetryAnswer::Queued {
-                        job.entry.has_args = false;
+                    match job.entry.life.retry(None, self.now()) {
+                        RetryAnswer::Queued => job.entry.has_args = false,
+                        // Its time is over. Who asked may still write the record, and must not once
+                        // its message is gone.
+                        RetryAnswer::Unknown => {
+                            self.forget(id, &job).await?;
+                            tries.again().await?;
+                            next = self.known(id).await?;
+                            continue;
+                        }
+                        _ => {}
                     }
                     job
                 }
