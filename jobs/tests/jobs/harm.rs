@@ -354,6 +354,7 @@ fn an_error_may_panic_when_it_is_printed() {
         let hostile = run(&rt, closure).unwrap_err();
         assert!(hostile.to_string().contains(unprintable));
         assert!(format!("{hostile:?}").contains(unprintable));
+        // Dropped here, it would panic in the test.
         std::mem::forget(hostile.into_error());
         let id = future.id();
         drop(future);
