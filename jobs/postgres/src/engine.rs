@@ -15,10 +15,11 @@ use tokio::{
 };
 
 use crate::{
+    ask::{Answer, Ask},
     db::{Address, Db, PATIENCE, SLOW, make_tables},
     own_runtime::own,
+    queries::{self, Seen},
     reader::Reader,
-    rows::{self, Answer, Ask, Seen},
     writer::Writer,
 };
 
@@ -170,7 +171,7 @@ impl Shared {
     }
 
     async fn status(&self, id: JobId) -> Result<Option<Record>, EngineError> {
-        self.read(move |db| async move { rows::status(&db, id).await })
+        self.read(move |db| async move { queries::status(&db, id).await })
             .await
     }
 }
@@ -288,7 +289,7 @@ impl Engine for PostgresEngine {
         let shared = self.shared.clone();
         Box::pin(async move {
             shared
-                .read(move |db| async move { rows::output(&db, id).await })
+                .read(move |db| async move { queries::output(&db, id).await })
                 .await
         })
     }
@@ -325,7 +326,7 @@ impl Engine for PostgresEngine {
             let filter = Arc::new(filter);
             let list = move |db: Arc<Db>| {
                 let filter = filter.clone();
-                async move { rows::list(&db, &filter).await }
+                async move { queries::list(&db, &filter).await }
             };
             shared.read(list).await
         })
@@ -335,7 +336,7 @@ impl Engine for PostgresEngine {
         let shared = self.shared.clone();
         Box::pin(async move {
             shared
-                .read(move |db| async move { rows::counts(&db).await })
+                .read(move |db| async move { queries::counts(&db).await })
                 .await
         })
     }

@@ -22,9 +22,10 @@ use tokio::{
 };
 
 use crate::{
+    ask::{Answer, Ask},
     db::{Address, Db, PATIENCE, STANDSTILL},
     handed_out::HandedOut,
-    rows::{Answer, Ask, transact},
+    transact::transact,
 };
 
 /// How many requests are one transaction at most.
