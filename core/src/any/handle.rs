@@ -10,22 +10,20 @@ use std::{
 };
 
 use super::{
-    output::SmallOutput,
     small::{DropValue, Small, Table, TableOf, drop_value},
+    spawned::Output,
 };
 use crate::{AbortHandle, BlockOnError, JoinError, Task, task::Metadata};
 
 /// A closure's output without its type. To the runtime it is the closure's output, so the runtime
 /// destroys an unwanted one where the contract says (OF-3, cancelled closures).
-pub(crate) type Output = Box<dyn Any + Send + 'static>;
+pub(crate) type ClosureOutput = Box<dyn Any + Send + 'static>;
 
-fn unboxed<T: 'static>(output: &mut Output) -> T {
-    // A box of nothing takes no memory.
-    let output = std::mem::replace(output, Box::new(())).downcast::<T>();
-    *output.expect("boxed as what the handle says")
+fn unboxed<T: 'static>(output: ClosureOutput) -> T {
+    *output.downcast().expect("boxed as what the handle says")
 }
 
-fn taken<T: Send + 'static>(output: &mut SmallOutput) -> T {
+fn taken<T: Send + 'static>(output: Output) -> T {
     output.take()
 }
 
@@ -188,15 +186,7 @@ macro_rules! handle {
             type Output = Result<T, JoinError>;
 
             fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-                // Taken where it is: it was stored a moment ago, and a processor has to wait for
-                // what it then loads in other parts, as a copy would.
-                match &mut self.task.poll(cx) {
-                    Poll::Pending => Poll::Pending,
-                    Poll::Ready(Ok(output)) => Poll::Ready(Ok($typed(output))),
-                    Poll::Ready(Err(error)) => {
-                        Poll::Ready(Err(std::mem::replace(error, JoinError::cancelled())))
-                    }
-                }
+                self.task.poll(cx).map_ok($typed)
             }
         }
 
@@ -227,7 +217,7 @@ macro_rules! handle {
 
             fn try_wait(&mut self) -> Result<Result<T, JoinError>, BlockOnError> {
                 let result = self.task.get_mut().try_wait()?;
-                Ok(result.map(|mut output| $typed(&mut output)))
+                Ok(result.map($typed))
             }
         }
 
@@ -241,11 +231,11 @@ macro_rules! handle {
 
 handle! {
     /// The handle of a future spawned through [`AnyRuntime`](crate::AnyRuntime).
-    AnyTask, SmallOutput, taken
+    AnyTask, Output, taken
 }
 
 handle! {
     /// The handle of a closure offloaded through [`AnyRuntime`](crate::AnyRuntime), or of a
     /// boxed call that was mapped.
-    AnyOffloadTask, Output, unboxed
+    AnyOffloadTask, ClosureOutput, unboxed
 }

@@ -2,8 +2,8 @@
 
 mod future;
 mod handle;
-mod output;
 mod pairs;
+mod reserve;
 mod small;
 mod spawned;
 
@@ -20,9 +20,8 @@ pub(crate) use self::handle::untyped;
 pub use self::handle::{AnyOffloadTask, AnyTask};
 use self::{
     future::SmallFuture,
-    handle::{Output, Untyped},
-    output::SmallOutput,
-    spawned::Whole,
+    handle::{ClosureOutput, Untyped},
+    spawned::{Output, Spawned},
 };
 use crate::{
     BlockOn, BlockOnError, Offload, Runtime, RuntimeStatus, Shutdown, ShutdownError,
@@ -36,10 +35,11 @@ use crate::{
 /// A handle on a runtime, whichever it is.
 ///
 /// For libraries that do not want a type parameter, and as the default of a type parameter. It
-/// keeps the same contract as the runtime behind it, with typed outputs and whole panics. Spawning
-/// a future larger than seven words costs one allocation more than natively. So does an output
-/// larger than three words. Smaller ones are in the task itself, unless their
-/// alignment is larger than a word. A timer costs one allocation.
+/// keeps the same contract as the runtime behind it, with typed outputs and whole panics. A spawned
+/// future and its output are in 128 bytes of memory, of which a thread keeps up to 64 pieces for its
+/// next spawns; if it has none, a spawn costs one allocation more than natively. So does a future or
+/// an output larger than 15 words, or one whose alignment is larger than a word. A detached future
+/// of up to seven words is in the task itself. A timer costs one allocation.
 ///
 /// # Examples
 ///
@@ -112,7 +112,7 @@ impl fmt::Debug for AnyRuntime {
     }
 }
 
-type Closure = Box<dyn FnOnce() -> Output + Send + 'static>;
+type Closure = Box<dyn FnOnce() -> ClosureOutput + Send + 'static>;
 
 /// [`Runtime`] without generics.
 trait Erased: Send + Sync {
@@ -121,7 +121,7 @@ trait Erased: Send + Sync {
     fn is_shutdown(&self) -> bool;
     fn status(&self) -> RuntimeStatus;
     fn debug(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
-    fn spawn(&self, metadata: Metadata, whole: Whole) -> Untyped<SmallOutput>;
+    fn spawn(&self, metadata: Metadata, future: Spawned) -> Untyped<Output>;
     fn execute(&self, metadata: Metadata, future: SmallFuture<()>);
     fn surround(&self, f: &mut dyn FnMut());
     fn layers(&self) -> Layers;
@@ -130,12 +130,12 @@ trait Erased: Send + Sync {
     fn offload_layers(&self) -> Layers;
     fn block_on(&self, future: Pin<&mut dyn Future<Output = ()>>) -> Result<(), BlockOnError>;
     fn block_in_place(&self, f: &mut dyn FnMut()) -> Result<(), BlockOnError>;
-    fn offload(&self, metadata: Metadata, f: Closure) -> Untyped<Output>;
+    fn offload(&self, metadata: Metadata, f: Closure) -> Untyped<ClosureOutput>;
     fn try_offload(
         &self,
         metadata: Metadata,
         f: Closure,
-    ) -> Result<Untyped<Output>, TryOffloadError<Closure>>;
+    ) -> Result<Untyped<ClosureOutput>, TryOffloadError<Closure>>;
     fn sleep(&self, duration: Duration) -> BoxSleep;
     fn sleep_until(&self, deadline: Instant) -> BoxSleep;
     fn now(&self) -> Instant;
@@ -164,8 +164,8 @@ impl<R: Runtime> Erased for Native<R> {
         self.0.fmt(f)
     }
 
-    fn spawn(&self, metadata: Metadata, whole: Whole) -> Untyped<SmallOutput> {
-        untyped(self.0.spawn_with(metadata, whole))
+    fn spawn(&self, metadata: Metadata, future: Spawned) -> Untyped<Output> {
+        untyped(self.0.spawn_with(metadata, future))
     }
 
     fn execute(&self, metadata: Metadata, future: SmallFuture<()>) {
@@ -200,7 +200,7 @@ impl<R: Runtime> Erased for Native<R> {
         self.0.block_in_place(f)
     }
 
-    fn offload(&self, metadata: Metadata, f: Closure) -> Untyped<Output> {
+    fn offload(&self, metadata: Metadata, f: Closure) -> Untyped<ClosureOutput> {
         untyped(self.0.offload_with(metadata, f))
     }
 
@@ -208,7 +208,7 @@ impl<R: Runtime> Erased for Native<R> {
         &self,
         metadata: Metadata,
         f: Closure,
-    ) -> Result<Untyped<Output>, TryOffloadError<Closure>> {
+    ) -> Result<Untyped<ClosureOutput>, TryOffloadError<Closure>> {
         Ok(untyped(self.0.try_offload_with(metadata, f)?))
     }
 
@@ -238,8 +238,8 @@ impl Spawner for AnyRuntime {
     where
         F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
-        let whole = spawned::whole(future);
-        AnyTask::new(self.inner.spawn(metadata, whole))
+        let future = spawned::spawned(future);
+        AnyTask::new(self.inner.spawn(metadata, future))
     }
 
     fn spawn_detached_with<F>(&self, metadata: Metadata, future: F)
@@ -318,7 +318,7 @@ impl Offload for AnyRuntime {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let closure = move || -> Output { Box::new(f()) };
+        let closure = move || -> ClosureOutput { Box::new(f()) };
         AnyOffloadTask::new(self.inner.offload(metadata, Box::new(closure)))
     }
 
@@ -336,7 +336,7 @@ impl Offload for AnyRuntime {
         T: Send + 'static,
     {
         let (inside, outside) = recoverable(f);
-        let closure = move || -> Output { Box::new(inside.take()()) };
+        let closure = move || -> ClosureOutput { Box::new(inside.take()()) };
         match self.inner.try_offload(metadata, Box::new(closure)) {
             Ok(task) => Ok(AnyOffloadTask::new(task)),
             Err(refused) => {
