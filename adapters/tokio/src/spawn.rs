@@ -28,10 +28,14 @@ impl Spawner for Tokio {
         if self.is_inherited() {
             return self.refuse(metadata, future);
         }
+        // Asked for before the future is wrapped: that goes through registers if nothing that may
+        // unwind comes between. In memory it is stored in parts and loaded as a whole, for which a
+        // processor waits.
+        let native = self.accepting();
         // Tokio catches a destructor's panic and keeps the payload.
         let future = Contain::new(future, Some(self.id()), Rethrow);
         // Tokio as well is told the caller's line, for its console.
-        Task::new(self.accepting().spawn(future), metadata)
+        Task::new(native.spawn(future), metadata)
     }
 
     // Inlined, so that a future goes from its parts to its place, and not through a copy of them.
@@ -44,8 +48,9 @@ impl Spawner for Tokio {
         if self.is_inherited() {
             return fourway_core::Task::detach(self.refuse(metadata, future));
         }
-        let future = Contain::new(future, Some(self.id()), Rethrow);
-        drop(self.accepting().spawn(future));
+        // First, see `spawn_with`.
+        let native = self.accepting();
+        drop(native.spawn(Contain::new(future, Some(self.id()), Rethrow)));
     }
 
     fn surround<T>(&self, f: impl FnOnce() -> T) -> T {

@@ -6,7 +6,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use fourway_adapt::{
@@ -87,14 +87,17 @@ impl<T> Future for Task<T> {
             .native
             .as_mut()
             .expect("a task handle was polled after it was ready");
-        let result = ready!(Pin::new(native).poll(cx));
-        self.native = None;
-        Poll::Ready(match result {
-            Ok(outcome) => outcome
+        // Taken apart where Tokio has put it, and not moved first: a processor would wait for that,
+        // because it was stored in other parts a moment ago.
+        let result = match Pin::new(native).poll(cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Ok(outcome)) => outcome
                 .into_result()
                 .map_err(|payload| self.describe(JoinError::panicked(payload))),
-            Err(error) => Err(self.describe(self.reason(error))),
-        })
+            Poll::Ready(Err(error)) => Err(self.describe(self.reason(error))),
+        };
+        self.native = None;
+        Poll::Ready(result)
     }
 }
 
