@@ -9,7 +9,7 @@ use std::{
 
 use fourway_core::Task;
 
-use super::{Pool, PoolBuilder, PoolStatus, StdThreads};
+use super::{GROW_AFTER, Pool, PoolBuilder, PoolStatus, StdThreads, worker::are_few};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -93,4 +93,18 @@ fn a_thread_that_waits_when_its_locals_are_gone_does_not_help() {
     }
     pool.close();
     assert_eq!(pool.wait_ended(None), PoolStatus::default());
+}
+
+/// A late look finds the closures of several looks, and does not take them for short ones.
+#[test]
+fn closures_that_block_are_few_for_their_time() {
+    // Three threads, whose closures block for one look each.
+    for looks in [1, 5, 30, 1000] {
+        assert!(are_few(3 * u64::from(looks), 3, looks * GROW_AFTER));
+        // A hundred times as many do not block.
+        assert!(!are_few(300 * u64::from(looks), 3, looks * GROW_AFTER));
+    }
+    // Woken early, it sees no more than in a whole look.
+    assert!(are_few(6, 3, Duration::ZERO));
+    assert!(!are_few(7, 3, Duration::ZERO));
 }

@@ -6,7 +6,7 @@ use std::{
     fmt, io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -382,6 +382,7 @@ impl Inner {
         let mut lulls = 0;
         while !state.closed && self.queued(&state) > 0 {
             let seen = state.taken;
+            let since = Instant::now();
             // Not on `work`: notifications are for workers.
             drop(state);
             thread::park_timeout(GROW_AFTER);
@@ -395,7 +396,8 @@ impl Inner {
                 patience = PATIENCE;
                 // One look may find a thread that waits for a lock for a moment. If more is taken
                 // than such closures allow, they are short ones.
-                let few = state.taken.wrapping_sub(seen) <= 2 * state.threads as u64;
+                let taken = state.taken.wrapping_sub(seen);
+                let few = are_few(taken, state.threads, since.elapsed());
                 let lull = few && runnable == Some(1);
                 lulls = if lull { lulls + 1 } else { 0 };
                 if lulls < LULLS {
@@ -429,6 +431,15 @@ impl Inner {
         state.standby = false;
         state
     }
+}
+
+/// Can it be that `threads` took no more closures in this time because each one blocks?
+///
+/// By the time that has passed, as the standby may be late: counted by its looks, a standby that has to
+/// wait for a processor each time would take closures that block for short ones, and never join in.
+pub(super) fn are_few(taken: u64, threads: usize, elapsed: Duration) -> bool {
+    let looks = (elapsed.as_nanos() / GROW_AFTER.as_nanos()).max(1);
+    u128::from(taken) <= 2 * threads as u128 * looks
 }
 
 fn publish(job: Option<Arc<dyn Job>>) {
