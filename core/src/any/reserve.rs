@@ -18,10 +18,11 @@ const WORDS: usize = 15;
 /// How many blocks a thread keeps: 8 KiB.
 const KEPT: usize = 64;
 
-/// 128 bytes: a word that says what is there, and the value.
+/// 128 bytes, where a word has 8: one word that says what is there, and the value.
 #[repr(C, align(16))]
 pub(super) struct Block {
-    /// The table of the value. In the reserve: the next block, if there is one.
+    /// Says what is done with the value, as its owner wants it. In the reserve: the next block, if
+    /// there is one.
     head: MaybeUninit<*const ()>,
     space: MaybeUninit<[usize; WORDS]>,
 }

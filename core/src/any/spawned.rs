@@ -41,8 +41,17 @@ pub(super) struct Spawned {
 
 /// An output without its type, in a block, or in a box in a block if it is large.
 pub(crate) struct Output {
-    /// Its head is a `&'static OutputTable`, that of the output in its space.
+    /// Its head is the [`DropValue`] of the value in its space, which is a [`Typed`].
     block: NonNull<Block>,
+}
+
+/// A value, and its type.
+// Not in a table of the type, as a future's functions are. There may be several tables of one type,
+// so that the address of one would not tell, and it would take a call to ask.
+#[repr(C)]
+struct Typed<V> {
+    type_id: TypeId,
+    value: V,
 }
 
 /// No block.
@@ -57,12 +66,6 @@ struct FutureTable {
     /// The future is in the block, and is pinned. It is gone afterwards if this is `true`. If this
     /// unwinds, then the head says which future is there.
     poll: unsafe fn(NonNull<Block>, &mut Context<'_>) -> bool,
-    drop: DropValue,
-}
-
-/// What can be done with an output in a block.
-struct OutputTable {
-    type_id: fn() -> TypeId,
     drop: DropValue,
 }
 
@@ -129,7 +132,7 @@ impl Future for Spawned {
         // SAFETY: the table is that of the future in the block, which stays there, whatever happens to
         // `self`, until it is dropped in place.
         if unsafe { poll(self.block, cx) } {
-            // The output is in the block, so that the head is the table of an output.
+            // The output is in the block, with its head.
             let block = replace(&mut self.block, GONE);
             Poll::Ready(Output { block })
         } else {
@@ -203,7 +206,7 @@ where
     }
     // SAFETY: the future has been destroyed, and its place is free.
     unsafe {
-        if Block::fits::<F::Output>() {
+        if Block::fits::<Typed<F::Output>>() {
             put(block, output);
         } else {
             put(block, Box::new(output));
@@ -219,11 +222,19 @@ where
 /// The block is from [`reserve::take`], is the caller's, and there is nothing in it.
 #[inline]
 unsafe fn put<V: Send + 'static>(block: NonNull<Block>, value: V) {
-    assert!(Block::fits::<V>(), "asked for before");
+    assert!(Block::fits::<Typed<V>>(), "asked for before");
+    let typed = Typed {
+        type_id: TypeId::of::<V>(),
+        value,
+    };
     // SAFETY: promised by the caller; there is room, as was just asserted.
-    unsafe { Block::space(block).cast::<V>().write(value) };
-    // SAFETY: as above.
-    unsafe { *Block::head(block) = ptr::from_ref(OutputTable::of::<V>()).cast() };
+    unsafe { Block::space(block).cast::<Typed<V>>().write(typed) };
+    // SAFETY: as above; a head has room for a pointer to a function.
+    unsafe {
+        Block::head(block)
+            .cast::<DropValue>()
+            .write(drop_value::<Typed<V>>())
+    };
 }
 
 impl Output {
@@ -234,7 +245,7 @@ impl Output {
     /// If it is not.
     #[inline]
     pub(super) fn take<T: Send + 'static>(self) -> T {
-        if Block::fits::<T>() {
+        if Block::fits::<Typed<T>>() {
             self.take_value()
         } else {
             *self.take_value::<Box<T>>()
@@ -243,20 +254,19 @@ impl Output {
 
     #[inline]
     fn take_value<V: Send + 'static>(self) -> V {
+        // SAFETY: the value in the space is a `Typed`, see `Self::block`. Of each, the type is the
+        // first part, whatever the rest is.
+        let type_id = unsafe { *Block::space(self.block).cast::<TypeId>() };
         assert!(
-            self.table().is_of::<V>(),
+            type_id == TypeId::of::<V>(),
             "an output is of another type than the handle says"
         );
         let block = Empty(ManuallyDrop::new(self).block);
-        // SAFETY: the table was that of a `V`, so that `put` has put one into the space. It is not
-        // used again, because the block is empty from here on.
-        unsafe { Block::space(block.0).cast::<V>().read() }
-    }
-
-    #[inline]
-    fn table(&self) -> &'static OutputTable {
-        // SAFETY: the block is there, and its head is the table of an output, see `Self::block`.
-        unsafe { &*(*Block::head(self.block)).cast() }
+        // SAFETY: the block is there.
+        let typed = unsafe { Block::space(block.0) }.cast::<Typed<V>>();
+        // SAFETY: the value is a `Typed<V>`, as its type says. It is not used again, because the block
+        // is empty from here on.
+        unsafe { (&raw const (*typed).value).read() }
     }
 }
 
@@ -264,29 +274,11 @@ impl Drop for Output {
     fn drop(&mut self) {
         // Given back also if the destructor panics.
         let block = Empty(self.block);
-        if let Some(drop) = self.table().drop {
-            // SAFETY: the table is that of the output in the space, and this is the last access to it.
+        // SAFETY: the block is there, and its head is a `DropValue`, see `Self::block`.
+        if let Some(drop) = unsafe { *Block::head(self.block).cast::<DropValue>() } {
+            // SAFETY: it is that of the value in the space, which is not used again.
             unsafe { drop(Block::space(block.0)) };
         }
-    }
-}
-
-impl OutputTable {
-    #[inline]
-    fn of<V: 'static>() -> &'static Self {
-        const {
-            &Self {
-                type_id: TypeId::of::<V>,
-                drop: drop_value::<V>(),
-            }
-        }
-    }
-
-    #[inline]
-    fn is_of<V: 'static>(&'static self) -> bool {
-        // Nearly always the very same table, which spares the call. There may be several of one
-        // type, but none of two types, whose functions differ.
-        ptr::eq(self, Self::of::<V>()) || (self.type_id)() == TypeId::of::<V>()
     }
 }
 
@@ -460,8 +452,8 @@ mod tests {
         }
 
         assert_eq!(through(7_u64), 7);
-        assert_eq!(through([7_u64; 15]), [7; 15]);
-        assert_eq!(through([7_u64; 16]), [7; 16]);
+        assert_eq!(through([7_u64; 13]), [7; 13]);
+        assert_eq!(through([7_u64; 14]), [7; 14]);
         assert_eq!(through([7_u64; 200]), [7; 200]);
         assert_eq!(through(Aligned(7)), Aligned(7));
         assert_eq!(through("text".to_string()), "text");
@@ -471,7 +463,9 @@ mod tests {
     #[test]
     fn what_has_no_room_is_in_a_box() {
         assert!(Block::fits::<String>() && Block::fits::<[usize; 15]>());
-        assert!(!Block::fits::<[usize; 16]>() && !Block::fits::<u128>());
+        assert!(!Block::fits::<[usize; 16]>() && !Block::fits::<Typed<u128>>());
+        #[cfg(target_pointer_width = "64")]
+        assert!(Block::fits::<Typed<[usize; 13]>>() && !Block::fits::<Typed<[usize; 14]>>());
         assert_eq!(size_of::<Block>(), 128);
         assert_eq!(size_of::<Option<Spawned>>(), size_of::<usize>());
     }
