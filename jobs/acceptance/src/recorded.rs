@@ -16,7 +16,8 @@ const KNOWN_TO_FAIL: &str = "!";
 
 /// Compares the columns of these engines with what is found here, or writes them.
 ///
-/// A case that applies has to pass, or to fail if that is known, as the run of the cases sees to. So the marks are known without a run.
+/// The run of the cases makes sure that each one that applies passes, or fails if that is known. So the
+/// marks are known without a run.
 pub(crate) fn check(entries: &[Entry], path: &Path) -> Result<(), String> {
     let shown = path.display();
     let before = fs::read_to_string(path).map_err(|error| format!("{shown}: {error}"))?;

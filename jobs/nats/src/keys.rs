@@ -142,8 +142,9 @@ impl Store {
                                 .queue_again(there.life, there_args, job.revision)
                                 .await?;
                         } else {
-                            // It was only not forgotten yet. Who claimed the key may still write the
-                            // record, and must not once another job has the key.
+                            // Its retention is over, and the record is still there. The process that
+                            // claimed the key may still write it, and must not once another job has
+                            // the key.
                             self.forget(there_id, &job).await?;
                         }
                         revision = 0;

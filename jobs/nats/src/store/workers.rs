@@ -163,8 +163,8 @@ impl Store {
                 Known::Job(mut job) if first.retried > job.entry.life.retried => {
                     match job.entry.life.retry(None, self.now()) {
                         RetryAnswer::Queued => job.entry.has_args = false,
-                        // Its time is over. Who asked may still write the record, and must not once
-                        // its message is gone.
+                        // Its retention is over. The process that asked for the retry may still write
+                        // the record, and must not once the message is gone.
                         RetryAnswer::Unknown => {
                             self.forget(id, &job).await?;
                             tries.again().await?;

@@ -134,7 +134,7 @@ fn ten_thousand_idle_sockets(scene: &Scene<'_>) {
         });
         waiting = waits.load(Ordering::Relaxed);
     }
-    // In a quarter of many slices the process uses almost no time. A busy thread would use all
+    // In at least a quarter of the slices the process uses almost no time. A busy thread would use all
     // of each slice, and a thread that polls each millisecond would use a part of each slice.
     let slice = Duration::from_millis(50);
     let slices = (0..20).map(|_| {
@@ -143,13 +143,13 @@ fn ten_thousand_idle_sockets(scene: &Scene<'_>) {
         rt.block_on(rt.sleep(slice));
         used().saturating_sub(before)
     });
-    // Not the best one: on a busy machine a thread that wants to run may not get a turn in a whole slice.
+    // Not the best slice: on a busy machine a thread that wants to run may get no turn in a whole one.
     let mut slices: Vec<_> = slices.collect();
     slices.sort_unstable();
-    let least = slices[slices.len() / 4];
+    let quarter = slices[slices.len() / 4];
     assert!(
-        least < slice / 50,
-        "{sockets} idle sockets took {least:?} of {slice:?}"
+        quarter < slice / 50,
+        "{sockets} idle sockets took {quarter:?} of {slice:?}"
     );
     assert!(woken.lock().unwrap().is_empty(), "nobody wrote");
     // A write wakes its socket, and no other socket. An odd step, so that it is each end in turn.
@@ -163,7 +163,7 @@ fn ten_thousand_idle_sockets(scene: &Scene<'_>) {
         });
         assert_eq!(mem::take(&mut *woken.lock().unwrap()), [(i, Some(1))]);
     }
-    // All sockets are closed once this is ready, and not before: the limit of descriptors is lowered again.
+    // Not only dropped: all sockets have to be closed before the limit of descriptors is lowered again.
     let _ = scene.run(task.cancel());
 }
 
