@@ -124,9 +124,9 @@ fn many_values_that_are_all_there_stay() {
     assert_eq!(values.nodes().count(), 100);
 }
 
-fn keys(count: usize) -> Vec<&'static Key<usize>> {
-    let key = |_| &*Box::leak(Box::new(Key::new("key")));
-    (0..count).map(key).collect()
+fn keys(count: usize) -> &'static [Key<usize>] {
+    static KEYS: [Key<usize>; 128] = [const { Key::new("key") }; 128];
+    &KEYS[..count]
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn copied_entries_have_the_limit_of_all() {
     let keys = keys(half as usize);
     let mut values = Values::default();
     for n in 0..2 {
-        for key in &keys {
+        for key in keys {
             values = values.with(key, n);
         }
     }
