@@ -13,12 +13,17 @@ use std::{
 };
 
 /// How many words of a block are free for the value.
-const WORDS: usize = 15;
+// As many as most futures that are spawned need. A line of the cache for each task counts where
+// thousands are outstanding.
+const WORDS: usize = 7;
 
-/// How many blocks a thread keeps: 8 KiB.
-const KEPT: usize = 64;
+/// How many blocks a thread keeps at most: 256 KiB. It keeps no more than were in use at one time.
+// So that tasks by the thousand, which are spawned and then joined, need no allocation either: an
+// allocator is slow at many small pieces between larger ones. With 128, a thousand tasks took 172 ns
+// each on the std-thread runtime, and 121 with these.
+const KEPT: usize = 4096;
 
-/// 128 bytes, where a word has 8: one word that says what is there, and the value.
+/// 64 bytes, where a word has 8: one word that says what is there, and the value.
 #[repr(C, align(16))]
 pub(super) struct Block {
     /// Says what is done with the value, as its owner wants it. In the reserve: the next block, if
