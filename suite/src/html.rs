@@ -38,16 +38,8 @@ impl Report {
     }
 
     fn matrix(&self, out: &mut String, rules: &[(&str, &str)]) {
-        let _ = write!(
-            out,
-            "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"cases and subjects\">\
-             <table>\n<thead><tr><th scope=\"col\">case</th>"
-        );
-        for (at, subject) in self.subjects.iter().enumerate() {
-            let name = escape(&subject.name);
-            let _ = write!(out, "<th scope=\"col\" data-subject=\"{at}\">{name}</th>");
-        }
-        let _ = writeln!(out, "</tr></thead>\n<tbody>");
+        let subjects = self.subjects.iter().map(|subject| &*subject.name);
+        page::matrix_begin(out, "cases and subjects", "case", subjects);
         let mut rule = "";
         for case in self.all_cases() {
             if rule != case.rule() {
@@ -58,7 +50,7 @@ impl Report {
             let _ = write!(
                 out,
                 "<tr {}><th scope=\"row\"><a href=\"#{id}\">{id}</a> {title}</th>",
-                self.classes(case)
+                self.attributes(case)
             );
             for (at, subject) in self.subjects.iter().enumerate() {
                 let _ = write!(out, "<td data-subject=\"{at}\">");
@@ -70,7 +62,7 @@ impl Report {
             }
             let _ = writeln!(out, "</tr>");
         }
-        let _ = writeln!(out, "</tbody>\n</table></div>");
+        page::matrix_end(out);
     }
 
     /// A row before the cases of a rule that has a name.
@@ -96,7 +88,7 @@ impl Report {
         let _ = writeln!(
             out,
             "<details {}{}><summary><code>{id}</code> {}</summary>\n<ul id=\"{id}\">",
-            self.classes(case),
+            self.attributes(case),
             if failed { " open=\"\"" } else { "" },
             escape(&case.title),
         );
@@ -121,24 +113,11 @@ impl Report {
         let _ = writeln!(out, "</ul></details>");
     }
 
-    /// The attributes by which cases and rows are shown or not.
-    fn classes(&self, case: &CaseReport) -> String {
-        let of = |wanted: fn(Status) -> bool| {
-            let subjects = self.subjects.iter().enumerate();
-            let found = subjects.filter(|(_, subject)| {
-                let result = subject.case(&case.id);
-                result.is_some_and(|result| wanted(result.status))
-            });
-            let found: Vec<_> = found.map(|(at, _)| at.to_string()).collect();
-            found.join(" ")
-        };
-        let (bad, failed) = (of(|status| status != Status::Pass), of(Status::is_failure));
-        let class = match (bad.is_empty(), failed.is_empty()) {
-            (true, _) => "good",
-            (false, true) => "bad",
-            (false, false) => "bad failed",
-        };
-        format!("class=\"case {class}\" data-bad=\"{bad}\" data-failed=\"{failed}\"")
+    fn attributes(&self, case: &CaseReport) -> String {
+        let subjects = self.subjects.iter().enumerate();
+        page::attributes(
+            subjects.filter_map(|(at, subject)| Some((at, subject.case(&case.id)?.status))),
+        )
     }
 
     /// The cases of all subjects, each once.

@@ -65,6 +65,57 @@ pub fn filters<'a>(out: &mut String, subjects: impl Iterator<Item = &'a str>) {
     let _ = writeln!(out, "</p>");
 }
 
+/// The beginning of a matrix: a column of that name, and one for each subject. Its rows follow, and
+/// [`matrix_end`].
+pub fn matrix_begin<'a>(
+    out: &mut String,
+    label: &str,
+    first: &str,
+    subjects: impl Iterator<Item = &'a str>,
+) {
+    let (label, first) = (escape(label), escape(first));
+    let _ = write!(
+        out,
+        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{label}\">\
+         <table>\n<thead><tr><th scope=\"col\">{first}</th>"
+    );
+    for (at, subject) in subjects.enumerate() {
+        let name = escape(subject);
+        let _ = write!(out, "<th scope=\"col\" data-subject=\"{at}\">{name}</th>");
+    }
+    let _ = writeln!(out, "</tr></thead>\n<tbody>");
+}
+
+/// The end of a matrix.
+pub fn matrix_end(out: &mut String) {
+    let _ = writeln!(out, "</tbody>\n</table></div>");
+}
+
+/// The attributes by which a case, or a row of the matrix, is shown or not. `found` are the statuses of its
+/// cases, each with its subject's number, in the order of subjects.
+#[must_use]
+pub fn attributes(found: impl Iterator<Item = (usize, Status)>) -> String {
+    let (mut bad, mut failed) = (Vec::new(), Vec::new());
+    for (at, status) in found {
+        if status != Status::Pass {
+            bad.push(at.to_string());
+        }
+        if status.is_failure() {
+            failed.push(at.to_string());
+        }
+    }
+    // A row has several cases of one subject.
+    bad.dedup();
+    failed.dedup();
+    let class = match (bad.is_empty(), failed.is_empty()) {
+        (true, _) => "good",
+        (false, true) => "bad",
+        (false, false) => "bad failed",
+    };
+    let (bad, failed) = (bad.join(" "), failed.join(" "));
+    format!("class=\"case {class}\" data-bad=\"{bad}\" data-failed=\"{failed}\"")
+}
+
 /// Escapes text, for an element or an attribute of HTML or XML.
 #[must_use]
 pub fn escape(text: &str) -> String {

@@ -102,25 +102,14 @@ impl Report {
     }
 
     fn matrix(&self, out: &mut String) {
-        let _ = write!(
-            out,
-            "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"rules and subjects\">\
-             <table>\n<thead><tr><th scope=\"col\">rule</th>"
-        );
-        for (at, subject) in self.subjects.iter().enumerate() {
-            let _ = write!(
-                out,
-                "<th scope=\"col\" data-subject=\"{at}\">{}</th>",
-                escape(&subject.name)
-            );
-        }
-        let _ = writeln!(out, "</tr></thead>\n<tbody>");
+        let subjects = self.subjects.iter().map(|subject| &*subject.name);
+        page::matrix_begin(out, "rules and subjects", "rule", subjects);
         for (rule, cases) in self.rules() {
-            let class = self.classes(cases.iter().map(|case| case.id.as_str()));
+            let attributes = self.attributes(cases.iter().map(|case| case.id.as_str()));
             let (rule, name) = (escape(&rule), escape(&rules::named(&rule)));
             let _ = write!(
                 out,
-                "<tr {class}><th scope=\"row\"><a href=\"#{rule}\">{name}</a></th>"
+                "<tr {attributes}><th scope=\"row\"><a href=\"#{rule}\">{name}</a></th>"
             );
             for (at, subject) in self.subjects.iter().enumerate() {
                 let _ = write!(out, "<td data-subject=\"{at}\">");
@@ -129,37 +118,24 @@ impl Report {
             }
             let _ = writeln!(out, "</tr>");
         }
-        let _ = writeln!(out, "</tbody>\n</table></div>");
+        page::matrix_end(out);
     }
 
-    /// The attributes for filtering cases and rows: the status of any subject as a class, and the
-    /// subjects as data.
-    fn classes<'a>(&self, ids: impl Iterator<Item = &'a str> + Clone) -> String {
-        let of = |wanted: fn(Status) -> bool| {
-            let mut found = Vec::new();
-            for (at, subject) in self.subjects.iter().enumerate() {
-                let mut ids = ids.clone();
-                if ids.any(|id| subject.case(id).is_some_and(|case| wanted(case.status))) {
-                    found.push(at.to_string());
-                }
-            }
-            found.join(" ")
-        };
-        let (bad, failed) = (of(|status| status != Status::Pass), of(Status::is_failure));
-        let class = match (bad.is_empty(), failed.is_empty()) {
-            (true, _) => "good",
-            (false, true) => "bad",
-            (false, false) => "bad failed",
-        };
-        format!("class=\"case {class}\" data-bad=\"{bad}\" data-failed=\"{failed}\"")
+    /// The attributes of these cases together.
+    fn attributes<'a>(&self, ids: impl Iterator<Item = &'a str> + Clone) -> String {
+        let subjects = self.subjects.iter().enumerate();
+        page::attributes(subjects.flat_map(|(at, subject)| {
+            let found = ids.clone().filter_map(|id| subject.case(id));
+            found.map(move |case| (at, case.status))
+        }))
     }
 
     fn details(&self, out: &mut String) {
         for (rule, cases) in self.rules() {
-            let class = self.classes(cases.iter().map(|case| case.id.as_str()));
+            let attributes = self.attributes(cases.iter().map(|case| case.id.as_str()));
             let _ = writeln!(
                 out,
-                "<section {class}><h2 id=\"{}\">{}</h2>",
+                "<section {attributes}><h2 id=\"{}\">{}</h2>",
                 escape(&rule),
                 escape(&rules::named(&rule))
             );
@@ -187,7 +163,7 @@ impl Report {
         let _ = write!(
             out,
             "<details {}{}><summary>",
-            self.classes(std::iter::once(case.id.as_str())),
+            self.attributes(std::iter::once(case.id.as_str())),
             if failed { " open=\"\"" } else { "" },
         );
         for status in statuses {

@@ -542,15 +542,18 @@ mod tests {
         assert_eq!(serde_json::from_value::<Life>(written).unwrap(), life);
     }
 
-    #[test]
-    fn a_job_that_is_cancelled_between_attempts_keeps_its_last_error() {
-        let mut life = running(NewJob::new("kind", 1, ""));
-        let verdict = Verdict::RetryLater {
+    fn no_answer() -> Verdict {
+        Verdict::RetryLater {
             delay: Duration::from_secs(1),
             error: "no answer".to_owned(),
             timed_out: false,
-        };
-        settled(&mut life, verdict, 1001);
+        }
+    }
+
+    #[test]
+    fn a_job_that_is_cancelled_between_attempts_keeps_its_last_error() {
+        let mut life = running(NewJob::new("kind", 1, ""));
+        settled(&mut life, no_answer(), 1001);
         assert_eq!(life.cancel_again(1002), CancelAnswer::Dequeued);
         assert_eq!(life.cancel_again(1003), CancelAnswer::Dequeued);
         let error = life.record.error.unwrap();
@@ -606,12 +609,7 @@ mod tests {
     #[test]
     fn a_job_that_waits_for_its_next_attempt_is_queued_by_a_retry() {
         let mut life = running(NewJob::new("kind", 1, ""));
-        let verdict = Verdict::RetryLater {
-            delay: Duration::from_secs(1),
-            error: "no answer".to_owned(),
-            timed_out: false,
-        };
-        settled(&mut life, verdict, 1001);
+        settled(&mut life, no_answer(), 1001);
         let other = crate::next_id();
         // The job has its key itself, if that lasts until its end.
         assert_eq!(life.retry(Some(other), 1002), RetryAnswer::Queued);

@@ -225,12 +225,17 @@ fn a_spawn_that_is_refused_leaves_nothing_in_the_set() {
         assert!(spawned.is_err() && set.is_empty());
         let offloaded = catch_unwind(AssertUnwindSafe(|| set.spawn_blocking(|| ())));
         assert!(offloaded.is_err() && set.is_empty());
-        set.spawn_on(pending(), &rt);
-        set.abort_all();
-        let ended = run(&rt, set.join_next());
-        assert!(ended.unwrap().unwrap_err().is_cancelled());
-        assert!(run(&rt, set.join_next()).is_none());
+        has_nothing_left(&rt, set);
     });
+}
+
+/// Only the task that is spawned next is in it.
+fn has_nothing_left(rt: &AnyRuntime, mut set: JoinSet<()>) {
+    set.spawn_on(pending(), rt);
+    set.abort_all();
+    let ended = run(rt, set.join_next());
+    assert!(ended.unwrap().unwrap_err().is_cancelled());
+    assert!(run(rt, set.join_next()).is_none());
 }
 
 /// A runtime that panics where it would spawn drops the task, which tells of its end.
@@ -252,11 +257,7 @@ fn a_runtime_that_panics_leaves_nothing_in_the_set() {
         let mut set = JoinSet::new();
         let spawned = catch_unwind(AssertUnwindSafe(|| set.spawn_on(async {}, &Panics)));
         assert!(spawned.is_err());
-        set.spawn_on(pending(), &rt);
-        set.abort_all();
-        let ended = run(&rt, set.join_next());
-        assert!(ended.unwrap().unwrap_err().is_cancelled());
-        assert!(run(&rt, set.join_next()).is_none());
+        has_nothing_left(&rt, set);
     });
 }
 
