@@ -45,14 +45,30 @@ pub struct AsyncTask<T: Send + 'static> {
     process: Process,
 }
 
-// Small, because a handle is moved from where it is made to where it is awaited.
-pub(super) enum Native<T: Send + 'static> {
-    Live(FallibleTask<Outcome<T>>),
-    /// From the first abort handle on.
-    Shared(Arc<Shared<T>>),
-    Refused(Box<JoinError>),
-    /// Joined or detached.
-    Gone,
+/// Two words, as little as there can be. Both are `None` if it was joined or detached.
+pub(super) struct Native<T: Send + 'static> {
+    live: Option<FallibleTask<Outcome<T>>>,
+    /// From the first abort handle on; and that of a task that was refused.
+    shared: Option<Arc<Shared<T>>>,
+}
+
+impl<T: Send + 'static> Native<T> {
+    #[inline]
+    pub(super) fn live(task: FallibleTask<Outcome<T>>) -> Self {
+        Self {
+            live: Some(task),
+            shared: None,
+        }
+    }
+
+    #[cold]
+    pub(super) fn refused(error: JoinError) -> Self {
+        let ended = Raw::Ended(Err(error));
+        Self {
+            live: None,
+            shared: Some(Arc::new(Shared::new(0, ended, false))),
+        }
+    }
 }
 
 impl<T: Send + 'static> AsyncTask<T> {
@@ -86,17 +102,12 @@ impl<T: Send + 'static> AsyncTask<T> {
     /// Moves the native task to where abort handles can reach it.
     fn share(&self) -> Arc<Shared<T>> {
         let mut native = self.lock();
-        let raw = match std::mem::replace(&mut *native, Native::Gone) {
-            Native::Shared(shared) => {
-                *native = Native::Shared(shared.clone());
-                return shared;
-            }
-            Native::Live(task) => Raw::Live(task),
-            Native::Refused(error) => Raw::Ended(Err(*error)),
-            Native::Gone => Raw::Empty,
-        };
+        if let Some(shared) = &native.shared {
+            return shared.clone();
+        }
+        let raw = native.live.take().map_or(Raw::Empty, Raw::Live);
         let shared = Arc::new(Shared::new(self.number, raw, self.polled));
-        *native = Native::Shared(shared.clone());
+        native.shared = Some(shared.clone());
         shared
     }
 }
@@ -115,17 +126,17 @@ impl<T: Send + 'static> Future for AsyncTask<T> {
         let number = self.number;
         self.polled = true;
         let native = self.native();
-        let mut poll = if let Native::Live(task) = native {
+        let mut poll = if let Some(task) = &mut native.live {
             let poll = poll_live(task, number, cx);
             if poll.is_ready() {
-                if let Native::Live(task) = std::mem::replace(native, Native::Gone) {
+                if let Some(task) = native.live.take() {
                     // Not dropped, which would ask it to cancel.
                     task.detach();
                 }
             }
             poll
         } else {
-            native.poll_other(cx)
+            native.poll_shared(cx)
         };
         if let Poll::Ready(Err(error)) = &mut poll {
             error.set_task(&self.metadata);
@@ -137,14 +148,8 @@ impl<T: Send + 'static> Future for AsyncTask<T> {
 impl<T: Send + 'static> Native<T> {
     #[cold]
     #[inline(never)]
-    fn poll_other(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
-        if let Native::Shared(shared) = self {
-            return shared.poll(cx);
-        }
-        match std::mem::replace(self, Native::Gone) {
-            Native::Refused(error) => Poll::Ready(Err(*error)),
-            _ => panic!("{AGAIN}"),
-        }
+    fn poll_shared(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
+        self.shared.as_ref().expect(AGAIN).poll(cx)
     }
 }
 
@@ -153,13 +158,15 @@ impl<T: Send + 'static> Task<T> for AsyncTask<T> {
         if self.is_inherited() {
             return true;
         }
-        match &*self.lock() {
+        let native = self.lock();
+        match &native.live {
             // "Finished" may also mean that the executor is destroying it at this moment. Only a
             // poll tells whether the destruction is over.
-            Native::Live(task) if !task.is_finished() => return false,
-            Native::Refused(_) | Native::Gone => return true,
-            Native::Live(_) | Native::Shared(_) => {}
+            Some(task) if !task.is_finished() => return false,
+            None if native.shared.is_none() => return true,
+            _ => {}
         }
+        drop(native);
         self.share().is_finished()
     }
 
@@ -185,15 +192,15 @@ impl<T: Send + 'static> Task<T> for AsyncTask<T> {
             return;
         }
         let number = self.number;
-        match std::mem::replace(self.native(), Native::Gone) {
-            Native::Live(task) => Raw::Live(task).detach(number),
-            Native::Refused(_) | Native::Gone => {}
-            Native::Shared(shared) => {
-                // Without abort handles, the native task is detached with it.
-                if Arc::strong_count(&shared) > 1 {
-                    let reaper = Reaper(Arc::downgrade(&shared));
-                    shared.detach(Waker::from(Arc::new(reaper)));
-                }
+        let native = self.native();
+        if let Some(task) = native.live.take() {
+            Raw::Live(task).detach(number);
+        }
+        if let Some(shared) = native.shared.take() {
+            // Without abort handles, the native task is detached with it.
+            if Arc::strong_count(&shared) > 1 {
+                let reaper = Reaper(Arc::downgrade(&shared));
+                shared.detach(Waker::from(Arc::new(reaper)));
             }
         }
     }
@@ -206,25 +213,34 @@ impl<T: Send + 'static> Task<T> for AsyncTask<T> {
 impl<T: Send + 'static> Drop for AsyncTask<T> {
     #[inline]
     fn drop(&mut self) {
-        if self.is_inherited() {
-            forget(std::mem::replace(self.native(), Native::Gone));
+        let native = self.native();
+        if native.live.is_some() || native.shared.is_some() {
+            self.drop_unjoined();
+        }
+    }
+}
+
+impl<T: Send + 'static> AsyncTask<T> {
+    #[inline(never)]
+    fn drop_unjoined(&mut self) {
+        let is_inherited = self.is_inherited();
+        let number = self.number;
+        let native = self.native();
+        let live = native.live.take();
+        let shared = native.shared.take();
+        if is_inherited {
+            forget((live, shared));
             return;
         }
-        let number = self.number;
-        match self.native() {
-            Native::Live(_) => {
-                if let Native::Live(task) = std::mem::replace(self.native(), Native::Gone) {
-                    Raw::Live(task).discard_result(number);
-                    // Dropping it cancels it, if it is still live.
-                }
-            }
-            Native::Refused(_) | Native::Gone => {}
-            Native::Shared(shared) => {
-                shared.request_abort();
-                // The result will not be read. If there is none yet, there will be none: the task
-                // is cancelled.
-                shared.detach(Waker::noop().clone());
-            }
+        if let Some(task) = live {
+            Raw::Live(task).discard_result(number);
+            // Dropping it cancels it, if it is still live.
+        }
+        if let Some(shared) = shared {
+            shared.request_abort();
+            // The result will not be read. If there is none yet, there will be none: the task
+            // is cancelled.
+            shared.detach(Waker::noop().clone());
         }
     }
 }

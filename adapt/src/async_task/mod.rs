@@ -23,6 +23,7 @@ mod shared;
 
 use std::{
     cell::Cell,
+    fmt,
     future::Future,
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -55,9 +56,63 @@ where
     F::Output: Send + 'static,
     S: FnOnce(Contain<F, ReportPanic>) -> async_task::Task<Outcome<F::Output>>,
 {
-    let number = next_number();
-    let native = spawn(Contain::new(future, runtime, ReportPanic(number)));
-    AsyncTask::new(metadata, number, Native::Live(native.fallible()))
+    let number = Number::next();
+    let begun = start(number, future, runtime, spawn);
+    begun.into_handle(number, metadata)
+}
+
+/// The number of a task that is about to start, see [`Begun`].
+#[derive(Clone, Copy, Debug)]
+pub struct Number(u64);
+
+impl Number {
+    /// That of no other task.
+    #[inline]
+    #[must_use]
+    pub fn next() -> Self {
+        Self(next_number())
+    }
+}
+
+/// A task that has [started](start), or was [refused](refuse), without its handle.
+///
+/// For adapters whose spawns are quick. They are in two parts: a small one, which is inlined at
+/// each spawn, and one that is a function and returns this. The handle is then put together where
+/// it is kept. A handle that a function returns is written one part at a time and then moved two
+/// words at a time, and a processor has such a read wait until the writes have reached the memory.
+// Two words, which a function returns in registers.
+#[must_use = "dropping a task cancels it"]
+pub struct Begun<T: Send + 'static>(Native<T>);
+
+impl<T: Send + 'static> Begun<T> {
+    /// The handle. `number` is the one that the task was started with.
+    #[inline]
+    pub fn into_handle(self, number: Number, metadata: Metadata) -> AsyncTask<T> {
+        AsyncTask::new(metadata, number.0, self.0)
+    }
+}
+
+impl<T: Send + 'static> fmt::Debug for Begun<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Begun").finish_non_exhaustive()
+    }
+}
+
+/// [`spawn`], without the handle.
+#[inline]
+pub fn start<F, S>(
+    number: Number,
+    future: F,
+    runtime: Option<RuntimeId>,
+    spawn: S,
+) -> Begun<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+    S: FnOnce(Contain<F, ReportPanic>) -> async_task::Task<Outcome<F::Output>>,
+{
+    let native = spawn(Contain::new(future, runtime, ReportPanic(number.0)));
+    Begun(Native::live(native.fallible()))
 }
 
 /// As [`spawn`], for a task that will not be joined: without the handle.
@@ -78,7 +133,7 @@ where
     F: Future,
     F::Output: Send + 'static,
 {
-    refused_for(JoinError::shutdown, metadata, future, runtime)
+    AsyncTask::new(metadata, 0, refuse(future, runtime).0)
 }
 
 /// As [`refused`], because the runtime was made before a `fork`, of which this process is the
@@ -92,15 +147,34 @@ where
     F: Future,
     F::Output: Send + 'static,
 {
-    fork::refuse(|| refused_for(JoinError::forked, metadata, future, runtime))
+    AsyncTask::new(metadata, 0, refuse_in_child(future, runtime).0)
 }
 
-fn refused_for<F>(
+/// [`refused`], without the handle.
+#[cold]
+pub fn refuse<F>(future: F, runtime: Option<RuntimeId>) -> Begun<F::Output>
+where
+    F: Future,
+    F::Output: Send + 'static,
+{
+    refuse_for(JoinError::shutdown, future, runtime)
+}
+
+/// [`refused_in_child`], without the handle.
+#[cold]
+pub fn refuse_in_child<F>(future: F, runtime: Option<RuntimeId>) -> Begun<F::Output>
+where
+    F: Future,
+    F::Output: Send + 'static,
+{
+    fork::refuse(|| refuse_for(JoinError::forked, future, runtime))
+}
+
+fn refuse_for<F>(
     reason: fn() -> JoinError,
-    metadata: Metadata,
     future: F,
     runtime: Option<RuntimeId>,
-) -> AsyncTask<F::Output>
+) -> Begun<F::Output>
 where
     F: Future,
     F::Output: Send + 'static,
@@ -110,7 +184,7 @@ where
         Ok(()) => reason(),
         Err(payload) => JoinError::panicked(payload),
     };
-    AsyncTask::new(metadata, 0, Native::Refused(Box::new(error)))
+    Begun(Native::refused(error))
 }
 
 /// Numbers for tasks, handed out to threads in blocks so that spawning does not

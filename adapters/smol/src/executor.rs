@@ -41,16 +41,19 @@ use std::{
 };
 
 use fourway_adapt::{
-    Outcome, ThreadGroup, ThreadHooks, async_task, discard, fork::Process, thread_name,
+    Outcome, ThreadGroup, ThreadHooks,
+    async_task::{self, Begun, Number},
+    discard,
+    fork::Process,
+    thread_name,
 };
 use fourway_core::{
     ExecutorStatus, context,
     implement::{self, RuntimeId},
-    task::Metadata,
 };
 use pin_project_lite::pin_project;
 
-use crate::{Task, runtime::smol_is_usable};
+use crate::runtime::smol_is_usable;
 
 pub(crate) struct Config {
     pub(crate) runtime: RuntimeId,
@@ -123,16 +126,16 @@ impl Executor {
         }
     }
 
-    pub(crate) fn spawn<F>(self: &Arc<Self>, metadata: Metadata, future: F) -> Task<F::Output>
+    pub(crate) fn begin<F>(self: &Arc<Self>, number: Number, future: F) -> Begun<F::Output>
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
         let runtime = Some(self.config.runtime);
         if self.is_closing() {
-            return async_task::refused(metadata, future, runtime);
+            return async_task::refuse(future, runtime);
         }
-        let task = async_task::spawn(metadata, future, runtime, |future| {
+        let task = async_task::start(number, future, runtime, |future| {
             self.native.spawn(Supervised {
                 future: Some(future),
                 executor: self.clone(),
