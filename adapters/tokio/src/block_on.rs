@@ -23,13 +23,13 @@ use fourway_core::{
 use pin_project_lite::pin_project;
 use tokio::runtime::Handle;
 
-use crate::{Tokio, probe, relay};
+use crate::{Tokio, parker, probe, relay};
 
 impl BlockOn for Tokio {
     fn try_block_on<F: IntoFuture>(&self, future: F) -> Result<F::Output, BlockOnError> {
         let future = future.into_future();
         implement::check_may_block()?;
-        if self.is_inherited() || context_is_gone() {
+        if self.is_inherited() || cannot_block() {
             return fourway_adapt::block_on(future, Some(self.id()));
         }
         let polled = Cell::new(false);
@@ -37,26 +37,35 @@ impl BlockOn for Tokio {
             future,
             polled: &polled,
         };
-        let root = pin!(relay::Relayed::new(
+        let mut root = pin!(relay::Relayed::new(
             Root::new(future, Some(self.id())).without_parking()
         ));
         let handle = &self.shared.handle;
-        let run = || {
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            let root = root.as_mut();
             if self.is_current_thread() && self.shared.native.is_none() {
                 handle.block_on(Driven::new(root, handle, self.drive_timeout))
             } else {
                 Ok(handle.block_on(root))
             }
-        };
-        match catch_unwind(AssertUnwindSafe(run)) {
+        }));
+        if polled.get() {
+            parker::used();
+            return result.unwrap_or_else(|payload| resume_unwind(payload));
+        }
+        // Tokio itself refuses, before the first poll.
+        match result {
             Ok(result) => result,
-            Err(payload) if polled.get() => resume_unwind(payload),
             Err(payload) => {
-                // Tokio itself refuses, before the first poll: the thread is one
-                // of its workers, between polls, where a driver calls wakers. The budget does not
-                // show that, only this panic does.
                 discard(payload);
-                Err(BlockOnError::nested())
+                // The thread is one of its workers, between polls, where a driver calls wakers. The
+                // budget does not show that, only this panic does.
+                if Handle::try_current().is_ok() {
+                    return Err(BlockOnError::nested());
+                }
+                // Or it has no parker any more.
+                parker::set_gone();
+                fourway_adapt::block_on(root, Some(self.id()))
             }
         }
     }
@@ -72,7 +81,7 @@ impl BlockOn for Tokio {
             || foreign_mark
             || !Handle::try_current().is_ok_and(here)
         {
-            if implement::runtime_id() == Some(self.id()) && context_is_gone() {
+            if implement::runtime_id() == Some(self.id()) && cannot_block() {
                 // A root future, driven without Tokio, which blocks only itself.
                 let _mark = implement::enter(Code::Blocking, Some(self.id()));
                 return Ok(f());
@@ -103,6 +112,11 @@ impl BlockOn for Tokio {
             }
         }
     }
+}
+
+/// Is this the destructor of a thread-local that outlives what Tokio's `block_on` needs?
+fn cannot_block() -> bool {
+    parker::is_gone() || context_is_gone()
 }
 
 /// Is this the destructor of a thread-local that outlives Tokio's own? Code that enters a runtime

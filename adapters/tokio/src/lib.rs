@@ -93,6 +93,7 @@
 mod block_on;
 mod builder;
 mod offload;
+mod parker;
 mod probe;
 mod relay;
 mod runtime;

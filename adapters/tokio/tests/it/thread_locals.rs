@@ -1,4 +1,4 @@
-//! Destructors of thread-locals that outlive Tokio's own context.
+//! Destructors of thread-locals that outlive Tokio's own context, or its parker alone.
 
 use std::{
     cell::RefCell,
@@ -14,15 +14,18 @@ const MUST: Duration = Duration::from_secs(30);
 
 struct AtEnd {
     rt: Tokio,
+    /// Or is it there, and the parker gone?
+    context_is_gone: bool,
     send: Sender<Vec<&'static str>>,
 }
 
 impl Drop for AtEnd {
     fn drop(&mut self) {
         let rt = &self.rt;
-        assert!(
+        assert_eq!(
             tokio::runtime::Handle::try_current()
                 .is_err_and(|error| error.is_thread_local_destroyed()),
+            self.context_is_gone,
             "the test is about what comes after that"
         );
         let mut done = Vec::new();
@@ -53,17 +56,38 @@ thread_local! {
     static AT_END: RefCell<Option<AtEnd>> = const { RefCell::new(None) };
 }
 
-fn everything_works_in_a_destructor(rt: Tokio) {
+/// What a thread has used of Tokio before it ends; the first one that was used is destroyed last.
+#[derive(Clone, Copy)]
+enum Used {
+    /// After the thread-local of the test.
+    ContextAndParker,
+    /// The context before, so that it is still there.
+    Parker,
+    /// The same, by Tokio's own `block_on`.
+    ParkerOfRawTokio,
+}
+
+fn everything_works_in_a_destructor(rt: Tokio, used: Used) {
     let (send, receive) = mpsc::channel();
     let thread = thread::spawn(move || {
-        // Registered first, and so destroyed last.
+        let context_is_gone = matches!(used, Used::ContextAndParker);
+        if !context_is_gone {
+            assert!(tokio::runtime::Handle::try_current().is_err());
+        }
         AT_END.with_borrow_mut(|at_end| {
             *at_end = Some(AtEnd {
                 rt: rt.clone(),
+                context_is_gone,
                 send,
             })
         });
-        rt.block_on(async {});
+        match used {
+            Used::ContextAndParker | Used::Parker => rt.block_on(async {}),
+            Used::ParkerOfRawTokio => {
+                let raw = tokio::runtime::Builder::new_multi_thread().build();
+                raw.unwrap().block_on(async {});
+            }
+        }
     });
     thread.join().unwrap();
     let done = receive
@@ -82,12 +106,32 @@ fn everything_works_in_a_destructor(rt: Tokio) {
     );
 }
 
+const USED: [Used; 3] = [Used::ContextAndParker, Used::Parker, Used::ParkerOfRawTokio];
+
 #[test]
 fn multi_thread() {
-    everything_works_in_a_destructor(Tokio::builder().build().unwrap());
+    for used in USED {
+        everything_works_in_a_destructor(Tokio::builder().build().unwrap(), used);
+    }
 }
 
 #[test]
 fn current_thread() {
-    everything_works_in_a_destructor(Tokio::builder().current_thread().build().unwrap());
+    for used in USED {
+        let rt = Tokio::builder().current_thread().build();
+        everything_works_in_a_destructor(rt.unwrap(), used);
+    }
+}
+
+/// Of somebody else's runtime.
+#[test]
+fn a_handle() {
+    for used in USED {
+        let raw = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        everything_works_in_a_destructor(Tokio::from_handle(raw.handle().clone()), used);
+    }
 }
