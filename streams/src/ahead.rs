@@ -93,6 +93,11 @@ impl Limit {
             in_turns: half(in_turns),
         }
     }
+
+    /// How many items may wait in the queue, unless the sides take turns.
+    pub(crate) fn waiting(self) -> usize {
+        self.usual
+    }
 }
 
 /// How a consumer waits.

@@ -14,6 +14,7 @@ use futures_core::Stream;
 
 use crate::{
     ahead::{Ahead, BoxIterator, BoxStream, Kept, Limit},
+    par_map::Work,
     wanted::Wanted,
 };
 
@@ -208,6 +209,57 @@ impl<T: Send + 'static> Items<T> {
                 runtime.call_with(all).boxed()
             }
         }
+    }
+
+    /// All items, each mapped by `map`, in the order of the items, as a call: items are mapped several
+    /// at a time, and while others are read. `map` may block.
+    ///
+    /// The items are read on the thread of a sync caller, or by a closure on the pool. Other closures
+    /// map what has been read, and the reading thread joins in where
+    /// [half of what is read ahead](Self::read_ahead) waits, and after the last item. It costs about as
+    /// much as a plain loop if reading takes longer than mapping.
+    ///
+    /// At most `at_once` items are mapped at a time, 1 means: each where it was read. Quick items get a
+    /// thread a processor, as more would only take turns; items that take longer than 250 µs get up
+    /// to `at_once`. They need not run at the same time: no item may wait for another one.
+    ///
+    /// Layers and errors name the caller's line.
+    ///
+    /// # Panics
+    ///
+    /// With the first panic of `map` in the order of the items, or of the producer: no item is begun
+    /// afterwards, and those that have begun are waited for. And as said of the [type](Self).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it while it is awaited loses the items, and stops each closure at its next item.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fourway_core::{BoxCall, Runtime};
+    /// use fourway_streams::Streams;
+    /// use std::{fs, io, path::PathBuf};
+    ///
+    /// /// The sizes of the files in a folder.
+    /// fn sizes<R: Runtime>(rt: &R, folder: PathBuf) -> BoxCall<Vec<io::Result<u64>>> {
+    ///     let entries = rt.stream_blocking(move || fs::read_dir(folder).into_iter().flatten());
+    ///     entries.par_map(8, |entry| Ok(fs::read(entry?.path())?.len() as u64))
+    /// }
+    /// ```
+    #[track_caller]
+    pub fn par_map<U, F>(self, at_once: usize, map: F) -> BoxCall<Vec<U>>
+    where
+        U: Send + 'static,
+        F: Fn(T) -> U + Send + Sync + 'static,
+    {
+        let (runtime, origin) = (self.runtime.clone(), Metadata::caller());
+        let wanted = Wanted::new();
+        let (over, limits) = (wanted.over(), (at_once, self.read_ahead.waiting()));
+        let body = move || {
+            Work::new(&self.runtime.clone(), origin, limits, over, map).run(self.into_iter())
+        };
+        guard_call(runtime.call_blocking(body), wanted)
     }
 
     /// The next item, by sync code.

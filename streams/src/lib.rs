@@ -46,6 +46,8 @@
 //! | **iterator that may block** | a plain loop | read ahead on the pool, in batches | the same, at once |
 //! | **async body** | driven on the calling thread | polled in place | a task, and a bounded queue |
 //!
+//! [`par_map`](Items::par_map) maps items several at a time, while others are read.
+//!
 //! # The rule that it keeps
 //!
 //! [Each item once, at its place](fourway_core::contract#ST-1): items come in order; an error or a
@@ -62,6 +64,7 @@ mod later;
 mod opened;
 #[cfg(all(test, not(fourway_shuttle)))]
 mod pace_tests;
+mod par_map;
 #[cfg(all(test, fourway_shuttle))]
 mod shuttle_models;
 mod streams;

@@ -12,7 +12,7 @@ use std::{
 
 use fourway_adapt::{Adapter, BoxFuture, Execute};
 use fourway_core::{
-    AnyRuntime, Spawner, Task,
+    AnyRuntime, BoxCall, Call, Spawner, Task,
     sync::{check, thread},
     task::Metadata,
 };
@@ -265,6 +265,35 @@ fn in_turns(items: u32) -> Ahead<u32> {
     Ahead::of_iterator(&rt, Metadata::caller(), Limit::new(2, 4), move || {
         Kept::new(&inner, Metadata::caller(), || Box::new(0..items))
     })
+}
+
+/// The reader falls asleep while its helpers end.
+#[test]
+fn shuttle_items_are_mapped_by_several() {
+    check(|| {
+        let mapped = mapped_by_three(0..3, |n: i32| n * 2);
+        assert_eq!(mapped.wait(), [0, 2, 4]);
+    });
+}
+
+#[test]
+fn shuttle_a_map_panics_while_others_are_mapped() {
+    check(|| {
+        let alive = Arc::new(());
+        let held = alive.clone();
+        let items = (0..3).map(move |n| (n, held.clone()));
+        let mapped = mapped_by_three(items, |(n, _held)| assert_ne!(n, 1));
+        let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| mapped.wait()));
+        assert!(panic.is_err());
+        assert_eq!(Arc::strong_count(&alive), 1, "an item was not dropped");
+    });
+}
+
+fn mapped_by_three<T: Send + 'static, U: Send + 'static>(
+    items: impl Iterator<Item = T> + Send + 'static,
+    map: fn(T) -> U,
+) -> BoxCall<Vec<U>> {
+    runtime().stream_blocking(|| items).par_map(3, map)
 }
 
 /// The emitter is in a task, whose items and whose end come while the stream falls asleep.

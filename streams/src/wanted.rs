@@ -6,16 +6,34 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// Dropped by who waits for what a closure reads.
 pub(crate) struct Wanted {
+    over: Over,
+}
+
+/// Whether the [`Wanted`] has been dropped.
+#[derive(Clone)]
+pub(crate) struct Over {
     /// Pairs with no other access: a closure that sees it stops, and reads no other data because of
     /// it.
-    over: Arc<AtomicBool>,
+    is_over: Arc<AtomicBool>,
+}
+
+impl Over {
+    #[inline]
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Relaxed)
+    }
 }
 
 impl Wanted {
     pub(crate) fn new() -> Self {
+        let is_over = Arc::new(AtomicBool::new(false));
         Self {
-            over: Arc::new(AtomicBool::new(false)),
+            over: Over { is_over },
         }
+    }
+
+    pub(crate) fn over(&self) -> Over {
+        self.over.clone()
     }
 
     /// The iterator that `make` makes, up to the item at which nobody wants it any more.
@@ -33,13 +51,13 @@ impl Wanted {
 
 impl Drop for Wanted {
     fn drop(&mut self) {
-        self.over.store(true, Ordering::Relaxed);
+        self.over.is_over.store(true, Ordering::Relaxed);
     }
 }
 
 pub(crate) struct WhileWanted<I> {
     iterator: I,
-    over: Arc<AtomicBool>,
+    over: Over,
 }
 
 impl<I: Iterator> Iterator for WhileWanted<I> {
@@ -47,7 +65,7 @@ impl<I: Iterator> Iterator for WhileWanted<I> {
 
     #[inline]
     fn next(&mut self) -> Option<I::Item> {
-        if self.over.load(Ordering::Relaxed) {
+        if self.over.is_over() {
             return None;
         }
         self.iterator.next()

@@ -34,7 +34,8 @@ pub(super) fn operations() -> Vec<Operation> {
             .note(
                 "all bundled files, found by the library: one after the other with plain \
                  functions, one after the other with `.wait()`, and eight at once with `gather`; \
-                 `par_iter` has a thread a processor",
+                 `par_iter` has a thread a processor; it begins when all files \
+                 are found, and `gather` with the first one",
             )
             .promise(Promise::ratio("gather, fourway", PAR_ITER, 1.00))
             .promise(Promise::ratio("gather, fourway on Tokio", PAR_ITER, 1.00))

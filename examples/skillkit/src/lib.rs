@@ -33,13 +33,10 @@ mod substitute;
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
 };
 
-use fourway_core::{AnyRuntime, Call, Runtime};
+use fourway_core::{AnyRuntime, Runtime};
 use fourway_macros::calls;
 use fourway_streams::Items;
 
@@ -131,30 +128,25 @@ impl<R: Runtime> Skills<R> {
         })
     }
 
-    /// Reads all files, several at once.
+    /// Reads all files, several at once, and while others are still being found.
     pub async fn gather(&self) -> Result<Collection, Error> {
-        let files = Files::new(self.discover().await?);
-        // A few calls share the files, as handing over a call costs as much as reading a small
-        // file. As many calls as may run at once, not as there are processors: while
-        // one waits for a slow disk, the next can run.
-        let shares = self.at_once.min(files.paths.len());
-        let shares: Vec<_> = (0..shares).map(|_| self.share(&files).spawn()).collect();
-        let mut results = Vec::with_capacity(files.paths.len());
-        for share in shares {
-            let share = share.await;
-            results.extend(share.unwrap_or_else(|error| error.resume_unwind()));
-        }
-        results.sort_unstable_by_key(|(at, _)| *at);
-        let path = |(at, result): (usize, _)| (files.paths[at].clone(), result);
-        Ok(collect(results.into_iter().map(path).collect()))
+        let (read, size_limit) = (self.reader, self.size_limit);
+        let results = self.paths().par_map(self.at_once, move |path| {
+            let path = path?;
+            let result = read(&path, size_limit);
+            Ok((path, result))
+        });
+        let mut results = results.await.into_iter().collect::<Result<Vec<_>, _>>()?;
+        // In the order of `discover`: those behind links are found last.
+        results.sort_by(|(one, _), (other, _)| one.cmp(other));
+        results.dedup_by(|(one, _), (other, _)| one == other);
+        Ok(collect(results))
     }
 
-    /// Reads one file after another, until all files are taken.
+    /// See [`walk`].
     #[blocking]
-    fn share(&self, files: &Arc<Files>) -> Vec<Numbered> {
-        let next = std::iter::from_fn(|| files.take());
-        next.map(|at| (at, (self.reader)(&files.paths[at], self.size_limit)))
-            .collect()
+    fn paths(&self) -> Items<Result<PathBuf, Error>> {
+        walk(&self.root)
     }
 
     /// Finds one skill by name and fills in its arguments.
@@ -163,30 +155,6 @@ impl<R: Runtime> Skills<R> {
         let skill = skills.into_iter().find(|skill| skill.name == name);
         let skill = skill.ok_or_else(|| Error::unknown(name))?;
         substitute(&skill.body, arguments).map_err(|missing| Error::arguments(name, missing))
-    }
-}
-
-/// Files that several calls read at once.
-struct Files {
-    paths: Vec<PathBuf>,
-    next: AtomicUsize,
-}
-
-/// The result for a file, by its place in the list.
-type Numbered = (usize, Result<Skill, Problem>);
-
-impl Files {
-    fn new(paths: Vec<PathBuf>) -> Arc<Self> {
-        let next = AtomicUsize::new(0);
-        Arc::new(Self { paths, next })
-    }
-
-    /// Takes the place of the next file.
-    fn take(&self) -> Option<usize> {
-        // Relaxed: pairs with no other access, only the number counts. The files existed before the
-        // calls got them.
-        let at = self.next.fetch_add(1, Ordering::Relaxed);
-        (at < self.paths.len()).then_some(at)
     }
 }
 
