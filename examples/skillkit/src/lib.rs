@@ -36,7 +36,7 @@ use std::{
     sync::Arc,
 };
 
-use fourway_core::{AnyRuntime, Runtime};
+use fourway_core::{AnyRuntime, Call, Runtime};
 use fourway_macros::calls;
 use fourway_streams::Items;
 
@@ -129,14 +129,16 @@ impl<R: Runtime> Skills<R> {
     }
 
     /// Reads all files, several at once, and while others are still being found.
-    pub async fn gather(&self) -> Result<Collection, Error> {
+    // With a blocking body, the thread of a sync caller finds the files itself.
+    #[blocking]
+    pub fn gather(&self) -> Result<Collection, Error> {
         let (read, size_limit) = (self.reader, self.size_limit);
         let results = self.paths().par_map(self.at_once, move |path| {
             let path = path?;
             let result = read(&path, size_limit);
             Ok((path, result))
         });
-        let mut results = results.await.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let mut results = results.wait().into_iter().collect::<Result<Vec<_>, _>>()?;
         // In the order of `discover`: those behind links are found last.
         results.sort_by(|(one, _), (other, _)| one.cmp(other));
         results.dedup_by(|(one, _), (other, _)| one == other);

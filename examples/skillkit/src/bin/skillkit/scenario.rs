@@ -53,19 +53,18 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "nested",
         run: |on| {
-            // Sync → async → sync → async → sync: a closure that blocks on async
-            // code that offloads again.
+            // A closure that blocks on a call, which offloads again.
             let skills = on.skills.clone();
             let closure = on.runtime.offload(move || skills.gather().wait());
             Ok(on.runtime.block_on(closure)??)
         },
     },
     Scenario {
-        name: "sync → async",
+        name: "gather, sync",
         run: |on| Ok(on.skills.gather().wait()?),
     },
     Scenario {
-        name: "async → async",
+        name: "gather, async",
         run: |on| on.runtime.block_on(async { Ok(on.skills.gather().await?) }),
     },
     Scenario {
