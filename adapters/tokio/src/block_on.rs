@@ -37,12 +37,14 @@ impl BlockOn for Tokio {
             future,
             polled: &polled,
         };
-        let mut root = pin!(relay::Relayed::new(
+        let mut root = pin!(Some(relay::Relayed::new(
             Root::new(future, Some(self.id())).without_parking()
-        ));
+        )));
         let handle = &self.shared.handle;
         let result = catch_unwind(AssertUnwindSafe(|| {
-            let root = root.as_mut();
+            let root = Destroyed {
+                root: root.as_mut(),
+            };
             if self.is_current_thread() && self.shared.native.is_none() {
                 handle.block_on(Driven::new(root, handle, self.drive_timeout))
             } else {
@@ -51,6 +53,16 @@ impl BlockOn for Tokio {
         }));
         if polled.get() {
             parker::used();
+            if root.is_some() {
+                // It was not ready. Its destructor finds what it finds in a task.
+                let _entered = handle.enter();
+                let destroyed = catch_unwind(AssertUnwindSafe(|| root.set(None)));
+                match destroyed {
+                    Err(payload) if result.is_ok() => resume_unwind(payload),
+                    // The first panic counts.
+                    destroyed => discard(destroyed),
+                }
+            }
             return result.unwrap_or_else(|payload| resume_unwind(payload));
         }
         // Tokio itself refuses, before the first poll.
@@ -65,7 +77,7 @@ impl BlockOn for Tokio {
                 }
                 // Or it has no parker any more.
                 parker::set_gone();
-                fourway_adapt::block_on(root, Some(self.id()))
+                fourway_adapt::block_on(Destroyed { root }, Some(self.id()))
             }
         }
     }
@@ -123,6 +135,26 @@ fn cannot_block() -> bool {
 /// does not work there any more: Tokio panics, which ends the process. Other code does.
 pub(crate) fn context_is_gone() -> bool {
     Handle::try_current().is_err_and(|error| error.is_thread_local_destroyed())
+}
+
+/// Destroys a root as soon as it is ready, while the thread is still in Tokio's runtime: its
+/// destructor may need that, as it may in a task.
+struct Destroyed<'a, F> {
+    root: Pin<&'a mut Option<F>>,
+}
+
+impl<F: Future> Future for Destroyed<'_, F> {
+    type Output = F::Output;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let root = self.root.as_mut().as_pin_mut();
+        let poll = root.expect("polled until it is ready").poll(cx);
+        if poll.is_ready() {
+            self.root.set(None);
+        }
+        poll
+    }
 }
 
 pin_project! {

@@ -14,7 +14,7 @@ use fourway_core::{
 };
 use tokio::runtime::{self, Handle};
 
-use crate::{Task, Tokio};
+use crate::{Task, Tokio, block_on::context_is_gone, task::let_go};
 
 impl Spawner for Tokio {
     type Task<T: Send + 'static> = Task<T>;
@@ -50,12 +50,14 @@ impl Spawner for Tokio {
         }
         // First, see `spawn_with`.
         let native = self.accepting();
-        drop(native.spawn(Contain::new(future, Some(self.id()), Rethrow)));
+        let_go(native.spawn(Contain::new(future, Some(self.id()), Rethrow)));
     }
 
     fn surround<T>(&self, f: impl FnOnce() -> T) -> T {
-        // In a forked child raw Tokio code must find no runtime, rather than one that hangs.
-        let _entered = (!self.is_inherited()).then(|| self.shared.handle.enter());
+        // In a forked child raw Tokio code must find no runtime, rather than one that hangs. Where the
+        // context is gone, to enter a runtime panics.
+        let may_enter = !self.is_inherited() && !context_is_gone();
+        let _entered = may_enter.then(|| self.shared.handle.enter());
         f()
     }
 

@@ -10,10 +10,14 @@ use std::{
 };
 
 use fourway_adapt::{
-    Outcome,
+    Outcome, discard,
     fork::{self, ForgetInChild, Process},
 };
-use fourway_core::{AbortHandle, JoinError, implement::Abort, task::Metadata};
+use fourway_core::{
+    AbortHandle, JoinError,
+    implement::{Abort, drop_outcome_here},
+    task::Metadata,
+};
 use tokio::task::JoinHandle;
 
 /// The handle of a task on [`Tokio`](crate::Tokio).
@@ -96,7 +100,8 @@ impl<T> Future for Task<T> {
                 .map_err(|payload| self.describe(JoinError::panicked(payload))),
             Poll::Ready(Err(error)) => Err(self.describe(self.reason(error))),
         };
-        self.native = None;
+        // With the joiner's waker, whose destructor is user code: the result must not be lost.
+        discard(self.native.take());
         Poll::Ready(result)
     }
 }
@@ -157,8 +162,10 @@ impl<T: Send + 'static> fourway_core::Task<T> for Task<T> {
         let native = self.native.take();
         if self.is_inherited() {
             std::mem::forget(native);
+        } else if let Some(native) = native {
+            // Dropping Tokio's own handle detaches the task.
+            let_go(native);
         }
-        // Dropping Tokio's own handle detaches the task.
     }
 
     fn detach_boxed(self: Box<Self>) {
@@ -171,11 +178,20 @@ impl<T> Drop for Task<T> {
     fn drop(&mut self) {
         if self.is_inherited() {
             std::mem::forget(self.native.take());
-        } else if let Some(native) = &self.native {
+        } else if let Some(native) = self.native.take() {
             // Of no effect on a task that has ended.
             native.abort();
+            let_go(native);
         }
     }
+}
+
+/// Drops Tokio's own handle, and with it the joiner's waker and the output, if there are any. Both
+/// have destructors of user code: they run in the calling thread's context (CX-1, the current context
+/// is exact), and their panics end here. Other outputs are dropped by Tokio's own threads.
+#[inline]
+pub(crate) fn let_go<T>(native: JoinHandle<Outcome<T>>) {
+    drop_outcome_here(|| discard(native));
 }
 
 impl<T> fmt::Debug for Task<T> {

@@ -2,6 +2,7 @@
 
 use std::{
     any::Any,
+    cell::Cell,
     fmt,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -14,6 +15,7 @@ use pin_project_lite::pin_project;
 use crate::{
     Payload, context,
     implement::{self, RuntimeId},
+    sync::thread_local,
 };
 
 pin_project! {
@@ -300,9 +302,36 @@ impl<T> Drop for Outcome<T> {
 #[cold]
 #[inline(never)]
 fn unwanted<T>(result: &mut Option<Result<T, Box<Payload>>>) {
+    // Off again before the destructor, which may have an executor drop other outcomes.
+    if HERE.replace(false) {
+        return discard(result.take());
+    }
     // On an executor's thread, which must not be blocked (BL-2, no blocking in async code).
     let _mark = implement::enter(context::Context::Async, None);
     discard(result.take());
+}
+
+thread_local! {
+    /// Is an outcome to be dropped in the thread's own context?
+    static HERE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Calls `f`, which drops an executor's own handle, and perhaps an [`Outcome`] with it. That is
+/// destroyed in the context of the caller, who dropped the handle ([the current context is
+/// exact][CX-1]), and not as it is on an executor's own threads: as async code.
+///
+/// [CX-1]: crate::contract#CX-1
+#[inline]
+pub fn drop_outcome_here<R>(f: impl FnOnce() -> R) -> R {
+    /// Also if `f` unwinds.
+    struct Before(bool);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            HERE.set(self.0);
+        }
+    }
+    let _before = Before(HERE.replace(true));
+    f()
 }
 
 impl<T> fmt::Debug for Outcome<T> {

@@ -46,7 +46,8 @@ use std::{future::Future, pin::Pin};
 pub use crate::{abort::Abort, cancel::left::LeftWaker, park_hooks::Parking};
 pub use calls::{guard_call, wait_until_cancelled};
 pub use contain::{
-    Contain, OnDropPanic, Outcome, Rethrow, destroy_contained, discard, poll_contained,
+    Contain, OnDropPanic, Outcome, Rethrow, destroy_contained, discard, drop_outcome_here,
+    poll_contained,
 };
 pub use enclosing::{Enclosed, Enclosing, Hold, enclose, enclose_late, enclose_with, enclosing};
 pub use expire::expire_after;

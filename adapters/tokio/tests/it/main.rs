@@ -11,3 +11,4 @@ mod nested;
 mod thread_locals;
 mod threads;
 mod timer;
+mod user_code;

@@ -460,6 +460,30 @@ fn unwanted_output<S: Setup>(s: S) {
     task.detach();
     go.open();
     assert_eq!(receive(&told).0, Context::Async);
+    // The output of a task that has ended belongs to whoever lets it go.
+    for detach in [false, true] {
+        let (value, told) = tells_context();
+        let task = rt.spawn(async move { value });
+        eventually("it has ended", || task.is_finished());
+        if detach {
+            task.detach();
+        } else {
+            drop(task);
+        }
+        assert_eq!(receive(&told).0, Context::Sync);
+        let (value, told) = tells_context();
+        let task = rt.spawn(async move { value });
+        let closure = rt.offload(move || {
+            eventually("it has ended", || task.is_finished());
+            if detach {
+                task.detach();
+            } else {
+                drop(task);
+            }
+        });
+        rt.block_on(closure).unwrap();
+        assert_eq!(receive(&told).0, Context::Blocking);
+    }
     // Once a plain thread takes it, it belongs to that thread.
     let (value, told) = tells_context();
     drop(rt.block_on(rt.spawn(async move { value })).unwrap());
