@@ -21,7 +21,10 @@ use std::{
 };
 
 use fourway_adapt::{ThreadGroup, ThreadHooks, fork::Process, thread_name};
-use fourway_core::{ExecutorStatus, implement::RuntimeId};
+use fourway_core::{
+    ExecutorStatus, context,
+    implement::{self, RuntimeId},
+};
 
 use crate::{
     cell::{Header, TaskRef},
@@ -194,7 +197,11 @@ impl Executor {
                 return self.leave(false);
             };
             worker::give_core(self.clone(), core);
+            // Code between the polls, which are wakers of joiners and of sockets, must not block the
+            // worker either (BL-2, no blocking in async code). The hooks may.
+            let mark = implement::enter(context::Context::Async, Some(self.runtime()));
             let core = worker::work(&self);
+            drop(mark);
             if self.is_inherited() {
                 // A task has forked, and this thread is all there is of the child. It ends
                 // here, and the process with it.

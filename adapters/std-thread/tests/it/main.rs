@@ -5,3 +5,4 @@
 
 mod panicking_wakers;
 mod threads;
+mod wakers_that_block;
