@@ -12,7 +12,7 @@ use std::{
 
 use fourway_core::{
     BlockOnError,
-    implement::{discard, wait_for, wake},
+    implement::{discard, fork::Process, wait_for, wake},
 };
 
 use crate::{
@@ -50,6 +50,8 @@ pub struct Batch {
 type Callback = Box<dyn FnOnce(&BatchReport) + Send>;
 
 pub(crate) struct Shared {
+    /// In a forked child the jobs are the parent's (FK-1, forked children).
+    process: Process,
     state: Mutex<State>,
 }
 
@@ -86,6 +88,7 @@ impl Batch {
         Self {
             manager,
             shared: Arc::new(Shared {
+                process: Process::this(),
                 state: Mutex::new(State {
                     left: 0,
                     whole: false,
@@ -112,6 +115,10 @@ impl Batch {
         W: Work<M>,
         M: 'static,
     {
+        if !self.shared.process.is_this() {
+            // The manager refuses it.
+            return self.manager.submit(job);
+        }
         job.options_mut().more().watcher = Some(self.shared.clone());
         lock(&self.shared.state).left += 1;
         let submitted = self.manager.submit(job);
@@ -124,6 +131,9 @@ impl Batch {
     /// `callback` is called once all jobs have ended, on the thread on which the last one does; it
     /// must not block. The panic hook reports a panic of the callback; no job is affected.
     pub fn on_end(&mut self, callback: impl FnOnce(&BatchReport) + Send + 'static) {
+        if !self.shared.process.is_this() {
+            return;
+        }
         let before = lock(&self.shared.state)
             .callback
             .replace(Box::new(callback));
@@ -143,6 +153,10 @@ impl Batch {
 
 impl Drop for Batch {
     fn drop(&mut self) {
+        if !self.shared.process.is_this() {
+            std::mem::forget(self.shared.clone());
+            return;
+        }
         let is_over = {
             let mut state = lock(&self.shared.state);
             state.whole = true;
@@ -232,13 +246,17 @@ impl State {
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.process.is_this() {
+            return f.write_str("Batch(from before the fork)");
+        }
         f.debug_struct("Batch")
             .field("left", &lock(&self.state).left)
             .finish_non_exhaustive()
     }
 }
 
-/// Waits for all jobs of a [`Batch`]. Dropping it cancels nothing.
+/// Waits for all jobs of a [`Batch`]. Dropping it cancels nothing. In a forked child it gives a
+/// report without jobs, at once: they are the parent's.
 ///
 /// # Cancel safety
 ///
@@ -278,6 +296,9 @@ impl Future for BatchHandle {
     type Output = BatchReport;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<BatchReport> {
+        if !self.shared.process.is_this() {
+            return Poll::Ready(BatchReport::default());
+        }
         let waker = cx.waker().clone();
         let mut state = lock(&self.shared.state);
         if state.is_told {
@@ -295,6 +316,11 @@ impl Future for BatchHandle {
 
 impl Drop for BatchHandle {
     fn drop(&mut self) {
+        if !self.shared.process.is_this() {
+            // Its callback is the parent's.
+            std::mem::forget(self.shared.clone());
+            return;
+        }
         let waker = lock(&self.shared.state).waker.take();
         drop(waker);
     }

@@ -14,7 +14,7 @@ use std::{
 
 use fourway_core::{
     cancel::{CancellationToken, Cancelled, Reason},
-    implement::{are_unshared, is_unshared, wake},
+    implement::{are_unshared, fork::Process, is_unshared, wake},
     values::{Key, Values},
 };
 
@@ -127,7 +127,8 @@ impl JobContext {
     #[cfg_attr(docsrs, doc(cfg(feature = "tracing")))]
     #[must_use]
     pub fn span(&self) -> tracing::Span {
-        let span = lock(&self.control.span).clone();
+        let is_here = self.control.process.is_this();
+        let span = is_here.then(|| lock(&self.control.span).clone()).flatten();
         span.map_or_else(tracing::Span::none, |span| (*span).clone())
     }
 
@@ -136,7 +137,7 @@ impl JobContext {
     /// Cheap enough for each turn of a loop: subscribers are told of a change by a hundredth or
     /// more, and of each message. A NaN, such as 0 of 0, changes nothing.
     pub fn progress(&self, fraction: f64) {
-        if fraction.is_nan() {
+        if fraction.is_nan() || !self.control.process.is_this() {
             return;
         }
         let fraction = fraction.clamp(0.0, 1.0);
@@ -159,6 +160,9 @@ impl JobContext {
     /// Says what the job does at the moment. Of a long text the [beginning](crate::TEXT_KEPT) is
     /// kept.
     pub fn message(&self, message: impl Into<String>) {
+        if !self.control.process.is_this() {
+            return;
+        }
         let message = text::shortened(message.into());
         let fraction = {
             let mut progress = self.control.told();
@@ -173,6 +177,9 @@ impl JobContext {
     /// The first [`COUNTERS_KEPT`] counters of a job are kept; others are ignored, as a job that
     /// counts by what it reads would fill the memory with their names.
     pub fn count(&self, counter: &str, by: u64) {
+        if !self.control.process.is_this() {
+            return;
+        }
         let cut;
         let counter = match counter.len() {
             ..=TEXT_KEPT => counter,
@@ -217,6 +224,9 @@ pub(crate) struct Control {
     dropped: AtomicBool,
     /// The task in which the attempt is polled.
     waker: Mutex<Option<Waker>>,
+    /// In a forked child the job is the parent's, and the locks may be held for ever (FK-1, forked
+    /// children).
+    process: Process,
     /// Set by the first report of progress. Each job checks twice whether it is set.
     progress: OnceLock<Box<Mutex<Told>>>,
     /// The attempt's span, while it runs.
@@ -240,6 +250,7 @@ impl Control {
             token: CancellationToken::new(),
             dropped: AtomicBool::new(false),
             waker: Mutex::new(None),
+            process: Process::this(),
             progress: OnceLock::new(),
             #[cfg(feature = "tracing")]
             span: Mutex::new(None),

@@ -19,6 +19,7 @@ use crate::{
     body::{Body, Failure, Place, TaskBody},
     clock::Now,
     context::Seat,
+    forked,
     shared::Shared,
     store::{Effects, Ended, Outcome, Started, Store},
 };
@@ -78,13 +79,17 @@ impl Future for Dispatcher {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut end = End::Nothing;
         for _ in 0..TURN {
+            if !self.shared.is_here() {
+                // A body has forked, and this is the child: the jobs are the parent's.
+                return Poll::Ready(());
+            }
             let Some(started) = self.next(end) else {
                 return Poll::Ready(());
             };
             let Self { shared, seats, .. } = &mut *self;
             end = first_poll(shared, started, seats);
         }
-        if !matches!(end, End::Nothing) {
+        if !matches!(end, End::Nothing) && self.shared.is_here() {
             let Self {
                 shared, seats, fx, ..
             } = &mut *self;
@@ -100,7 +105,9 @@ impl Future for Dispatcher {
 
 impl Drop for Dispatcher {
     fn drop(&mut self) {
-        if !self.is_over {
+        if !self.shared.is_here() {
+            forked::leave(&mut self.seats);
+        } else if !self.is_over {
             self.shared.worker_lost(Place::Task);
         }
     }
@@ -215,6 +222,11 @@ fn first_poll(shared: &Arc<Shared>, started: Started, seats: &mut Seats) -> End 
             Poll::Pending => None,
         }
     });
+    if !shared.is_here() {
+        // It has forked, and this is the child.
+        std::mem::forget(body);
+        return End::Nothing;
+    }
     match outcome {
         Some(outcome) => {
             seats.end();
@@ -347,7 +359,13 @@ impl Future for JobTask {
         let Some(running) = &mut self.running else {
             return Poll::Ready(());
         };
-        match running.poll(cx) {
+        let polled = running.poll(cx);
+        if !self.shared.is_here() {
+            // The body has forked, and this is the child.
+            std::mem::forget((self.running.take(), polled));
+            return Poll::Ready(());
+        }
+        match polled {
             Poll::Pending => Poll::Pending,
             Poll::Ready(outcome) => {
                 self.end(outcome);
@@ -359,6 +377,9 @@ impl Future for JobTask {
 
 impl Drop for JobTask {
     fn drop(&mut self) {
+        if !self.shared.is_here() {
+            forked::leave(&mut self.running);
+        }
         let Some(running) = &mut self.running else {
             return;
         };
@@ -424,28 +445,38 @@ impl Runner {
             let Some(started) = started else {
                 return;
             };
-            ended = Some(run_closure(&shared, started, &mut seats));
+            ended = run_closure(&shared, started, &mut seats);
+            if ended.is_none() {
+                forked::leave(&mut seats);
+                return;
+            }
         }
     }
 }
 
-fn run_closure(shared: &Arc<Shared>, started: Started, seats: &mut Seats) -> Ended {
+/// `None` in a forked child: the closure has forked, and the job is the parent's.
+fn run_closure(shared: &Arc<Shared>, started: Started, seats: &mut Seats) -> Option<Ended> {
     let seat = seats.current();
     let Started { number, body, .. } = begin(seat, started);
     let Body::Closure(mut body) = body else {
         unreachable!("futures are taken by dispatchers");
     };
-    let outcome = match seat.scope(|context| body.run(context)) {
+    let ran = seat.scope(|context| body.run(context));
+    if !shared.is_here() {
+        std::mem::forget((body, ran));
+        return None;
+    }
+    let outcome = match ran {
         Ok(()) => Outcome::Done,
         Err(failure) => Outcome::Failed(failure),
     };
     seats.end();
-    ended(shared, number, Body::Closure(body), outcome)
+    Some(ended(shared, number, Body::Closure(body), outcome))
 }
 
 impl Drop for Runner {
     fn drop(&mut self) {
-        if let Some(shared) = self.shared.take() {
+        if let Some(shared) = self.shared.take().filter(|shared| shared.is_here()) {
             shared.worker_lost(Place::Pool);
         }
     }

@@ -47,6 +47,9 @@ impl JobManager {
     /// all fates since the first drain began, even if that drain was dropped. The drain whose
     /// timeout ends first cancels the remaining jobs; the other drains report them as well.
     ///
+    /// In a forked child, a drain of a manager from before reports no job, at once: they are the
+    /// parent's, which goes on with them.
+    ///
     /// # Cancel safety
     ///
     /// Dropped while it waits, it cancels nothing; the manager stays closed.
@@ -59,7 +62,7 @@ impl JobManager {
         let this = self.clone();
         let call = self.shared().runtime.call_with(async move || {
             let shared = this.shared();
-            shared.schedules.close();
+            shared.schedules().close();
             shared.with(|store, _, fx| store.close(true, fx));
             // Cancels the jobs that have not ended by then, and the paused ones.
             let _ = shared.runtime.timeout(timeout, this.idle()).await;

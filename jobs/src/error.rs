@@ -6,6 +6,10 @@ use fourway_core::Payload;
 
 use crate::{BoxError, JobId, JobState};
 
+/// Of a manager that was made before a fork, in the child.
+pub(crate) const FORKED: &str = "this is a forked child, and the job manager is the parent \
+                                 process's: make one here, on a runtime of this process";
+
 /// Why a job was not accepted. It has not run and never will.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubmitError {
@@ -14,8 +18,12 @@ pub struct SubmitError {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    Full { limit: usize },
+    Full {
+        limit: usize,
+    },
     Closed,
+    /// The manager is that of a forked child's parent.
+    Forked,
     UnknownDependency(JobId),
     FailedDependency(JobId, JobState),
     OtherType(JobId),
@@ -30,10 +38,18 @@ impl SubmitError {
         matches!(self.refusal, Refusal::Full { .. })
     }
 
-    /// The manager drains, was drained or dropped, or its runtime was shut down.
+    /// The manager drains, was drained or dropped, or its runtime was shut down; or it [is
+    /// forked](Self::is_forked).
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.refusal == Refusal::Closed
+        matches!(self.refusal, Refusal::Closed | Refusal::Forked)
+    }
+
+    /// This is a forked child, and the manager is that of a parent process ([forked
+    /// children](fourway_core::contract#FK-1)).
+    #[must_use]
+    pub fn is_forked(&self) -> bool {
+        self.refusal == Refusal::Forked
     }
 
     /// A job that it must run after is not known (any more), or did not succeed.
@@ -70,6 +86,7 @@ impl fmt::Display for SubmitError {
                 "the job manager accepts no more jobs: it drains, or was dropped, or its runtime \
                  was shut down",
             ),
+            Refusal::Forked => write!(f, "the job was not accepted: {FORKED}"),
             Refusal::UnknownDependency(id) => write!(
                 f,
                 "the job is to run after {id}, which is not known: it is another manager's, or \
@@ -111,6 +128,8 @@ pub(crate) enum Cause {
     Error(BoxError),
     // In a lock, as payloads need not be `Sync`.
     Panic(std::sync::Mutex<Payload>),
+    /// The job is that of a forked child's parent.
+    Forked,
 }
 
 impl JobError {
@@ -130,6 +149,13 @@ impl JobError {
         Self::new(id, JobState::Completed, String::new(), None)
     }
 
+    /// This is a forked child, and the job is the parent's.
+    #[cold]
+    pub(crate) fn forked(id: JobId) -> Self {
+        let cause = Some(Cause::Forked);
+        Self::new(id, JobState::Running, FORKED.to_owned(), cause)
+    }
+
     /// The same for another caller: the cause goes to one.
     pub(crate) fn without_cause(&self) -> Self {
         let Inner {
@@ -144,7 +170,8 @@ impl JobError {
         self.inner.id
     }
 
-    /// How the job has ended.
+    /// How the job has ended. [`Running`](JobState::Running) if the error [is
+    /// forked](Self::is_forked): its end is known to the parent alone.
     #[must_use]
     pub fn state(&self) -> JobState {
         self.inner.state
@@ -155,6 +182,13 @@ impl JobError {
     #[must_use]
     pub fn message(&self) -> &str {
         &self.inner.message
+    }
+
+    /// This is a forked child, and the job is that of a parent process, whether it had ended or not
+    /// ([forked children](fourway_core::contract#FK-1)).
+    #[must_use]
+    pub fn is_forked(&self) -> bool {
+        matches!(self.inner.cause, Some(Cause::Forked))
     }
 
     /// The job was cancelled. The [`message`](Self::message) says why, for example because its manager
@@ -228,6 +262,7 @@ impl fmt::Display for JobError {
             JobState::Cancelled if message.is_empty() => write!(f, "the job {id} was cancelled"),
             JobState::Cancelled => write!(f, "the job {id} was cancelled: {message}"),
             JobState::TimedOut => write!(f, "the job {id} ran longer than its timeout"),
+            _ if self.is_forked() => write!(f, "the job {id} has no value here: {message}"),
             state => write!(f, "the job {id} is {state}: {message}"),
         }
     }
@@ -253,10 +288,12 @@ impl Error for JobError {
 }
 
 /// The manager knows no job with this id: it never had one, or has forgotten it as its
-/// retention says ([states and snapshots](fourway_core::contract#JB-2)).
+/// retention says ([states and snapshots](fourway_core::contract#JB-2)). In a forked child a manager
+/// from before knows [none](Self::is_forked).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownJob {
     pub(crate) id: JobId,
+    pub(crate) is_forked: bool,
 }
 
 impl UnknownJob {
@@ -265,10 +302,20 @@ impl UnknownJob {
     pub fn id(&self) -> JobId {
         self.id
     }
+
+    /// This is a forked child, and the manager is that of a parent process ([forked
+    /// children](fourway_core::contract#FK-1)).
+    #[must_use]
+    pub fn is_forked(&self) -> bool {
+        self.is_forked
+    }
 }
 
 impl fmt::Display for UnknownJob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_forked {
+            return write!(f, "the job {} is not known here: {FORKED}", self.id);
+        }
         write!(
             f,
             "no job {} is known: it is another manager's, or finished too long ago to be kept",

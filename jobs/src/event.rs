@@ -10,7 +10,10 @@ use std::{
     time::SystemTime,
 };
 
-use fourway_core::{BlockOnError, implement::wait_for};
+use fourway_core::{
+    BlockOnError,
+    implement::{fork::Process, wait_for},
+};
 use futures_core::Stream;
 
 use crate::{
@@ -69,6 +72,8 @@ pub enum EventKind {
 /// It is a [`Stream`] as well, which ends as [`recv`](Self::recv) does.
 pub struct Events {
     ring: Arc<Ring>,
+    /// In a forked child the events are the parent's (FK-1, forked children).
+    process: Process,
 }
 
 pub(crate) struct Ring {
@@ -85,10 +90,14 @@ struct RingState {
 
 impl Events {
     pub(crate) fn new(ring: Arc<Ring>) -> Self {
-        Self { ring }
+        Self {
+            ring,
+            process: Process::this(),
+        }
     }
 
-    /// The next event; `None` once the manager is gone and all events were read.
+    /// The next event; `None` once the manager is gone and all events were read, and in a forked child
+    /// of the process that subscribed.
     ///
     /// # Cancel safety
     ///
@@ -129,10 +138,16 @@ impl Events {
 
     /// How many events were dropped since this was last asked, as they were not read in time.
     pub fn lost(&mut self) -> u64 {
-        std::mem::take(&mut lock(&self.ring.state).lost)
+        match self.process.is_this() {
+            true => std::mem::take(&mut lock(&self.ring.state).lost),
+            false => 0,
+        }
     }
 
     fn take(&self) -> Option<Option<Event>> {
+        if !self.process.is_this() {
+            return Some(None);
+        }
         let mut state = lock(&self.ring.state);
         match state.events.pop_front() {
             Some(event) => Some(Some(event)),
@@ -151,18 +166,29 @@ impl Stream for Events {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (lock(&self.ring.state).events.len(), None)
+        match self.process.is_this() {
+            true => (lock(&self.ring.state).events.len(), None),
+            false => (0, Some(0)),
+        }
     }
 }
 
 impl Drop for Events {
     fn drop(&mut self) {
+        if !self.process.is_this() {
+            // It may hold a waker.
+            std::mem::forget(self.ring.clone());
+            return;
+        }
         self.ring.close();
     }
 }
 
 impl fmt::Debug for Events {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.process.is_this() {
+            return f.write_str("Events(from before the fork)");
+        }
         let state = lock(&self.ring.state);
         f.debug_struct("Events")
             .field("buffered", &state.events.len())

@@ -8,7 +8,11 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use fourway_core::{BlockOnError, cancel::Reason, implement::wait_for};
+use fourway_core::{
+    BlockOnError,
+    cancel::Reason,
+    implement::{fork::Process, wait_for},
+};
 
 use crate::{
     CancelOutcome, JobError, JobId, JobState, JobStatus,
@@ -133,6 +137,12 @@ impl<T: Send + 'static> Future for JobHandle<T> {
             "the handle of a job was polled after it was ready"
         );
         let this = &mut *self;
+        if !this.shared.is_here() {
+            // Whether it has ended or not: the slot's lock may be held for ever.
+            this.is_done = true;
+            std::mem::forget(this.slot.clone());
+            return Poll::Ready(Err(JobError::forked(this.id)));
+        }
         let found = ready!(this.slot.poll_take(&mut this.waiter, cx));
         self.is_done = true;
         Poll::Ready(match found {
@@ -146,7 +156,10 @@ impl<T: Send + 'static> Future for JobHandle<T> {
 
 impl<T> Drop for JobHandle<T> {
     fn drop(&mut self) {
-        if !self.is_done {
+        if !self.is_done && !self.shared.is_here() {
+            // The value is the parent's, and so is the run of its destructor.
+            std::mem::forget(self.slot.clone());
+        } else if !self.is_done {
             self.slot.leave(&self.waiter);
         }
     }
@@ -166,18 +179,24 @@ impl<T> fmt::Debug for JobHandle<T> {
 pub(crate) struct UntilEnded {
     slot: Arc<dyn AnySlot>,
     place: Option<Place>,
+    /// In a forked child the slot is the parent's (FK-1, forked children).
+    process: Process,
 }
 
 impl UntilEnded {
     /// Under the store's lock: until it is released, the job is not forgotten.
     pub(crate) fn new(slot: Arc<dyn AnySlot>) -> Self {
         slot.want_status();
-        Self { slot, place: None }
+        Self {
+            slot,
+            place: None,
+            process: Process::this(),
+        }
     }
 
     /// The status with which the job was forgotten, if it was.
     pub(crate) fn last_status(&self) -> Option<JobStatus> {
-        self.slot.last_status()
+        self.process.is_this().then(|| self.slot.last_status())?
     }
 }
 
@@ -186,12 +205,19 @@ impl Future for &mut UntilEnded {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
+        if !this.process.is_this() {
+            return Poll::Ready(());
+        }
         this.slot.poll_ended(&mut this.place, cx)
     }
 }
 
 impl Drop for UntilEnded {
     fn drop(&mut self) {
+        if !self.process.is_this() {
+            std::mem::forget(self.slot.clone());
+            return;
+        }
         self.slot.leave_status(self.place);
     }
 }

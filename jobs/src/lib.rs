@@ -67,6 +67,7 @@ mod drain;
 mod error;
 mod event;
 mod filter;
+mod forked;
 mod handle;
 mod id;
 mod inbox;

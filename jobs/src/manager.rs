@@ -14,6 +14,7 @@ use crate::{
     body::Body,
     builder::{JobManagerBuilder, OnDrop},
     error::Refusal,
+    forked,
     job::{Options, sealed},
     line::Waits,
     shared::Shared,
@@ -44,6 +45,14 @@ use crate::{
 /// while the job waits, and after a failure until the job is forgotten. A job asks
 /// [`JobContext::manager`](crate::JobContext::manager) for its manager; other code keeps a
 /// [`WeakJobManager`](crate::WeakJobManager).
+///
+/// # Forked children
+///
+/// The jobs are the parent's, which goes on with them and does not notice the fork. In the child a
+/// manager from before is closed and knows no job, and each of its methods, handles and waits
+/// answers at once: errors say [`is_forked`](SubmitError::is_forked), events end, a drain or a batch
+/// reports no job. Dropping it does nothing. A child makes a manager of its own, on a runtime of its
+/// own ([forked children](fourway_core::contract#FK-1)).
 ///
 /// # Examples
 ///
@@ -211,7 +220,8 @@ impl JobManager {
     ///
     /// If no such job is known (any more).
     pub fn status(&self, id: JobId) -> Result<JobStatus, UnknownJob> {
-        self.shared().lock().status(id).ok_or(UnknownJob { id })
+        let status = self.shared().lock().status(id);
+        status.ok_or_else(|| self.shared().unknown(id))
     }
 
     /// Waits until the job has ended, and gives its status. Everything of the job has been
@@ -225,7 +235,7 @@ impl JobManager {
         let this = self.clone();
         let call = self.shared().runtime.call_with(async move || {
             let until_ended = this.shared().lock().until_ended(id);
-            let mut until_ended = until_ended.ok_or(UnknownJob { id })?;
+            let mut until_ended = until_ended.ok_or_else(|| this.shared().unknown(id))?;
             loop {
                 // Also for an ended job: its values may not be destroyed yet.
                 (&mut until_ended).await;
@@ -275,7 +285,7 @@ impl JobManager {
     ) -> Result<T, ResultError> {
         let found = self.shared().lock().find(id);
         let Some((slot, state, error)) = found else {
-            return Err(ResultError::Unknown(UnknownJob { id }));
+            return Err(ResultError::Unknown(self.shared().unknown(id)));
         };
         match state {
             JobState::Completed => {}
@@ -305,7 +315,7 @@ impl JobManager {
     pub fn cancel(&self, id: JobId) -> Result<CancelOutcome, UnknownJob> {
         self.shared()
             .with(|store, now, fx| store.cancel(id, Reason::Requested, now, fx))
-            .ok_or(UnknownJob { id })
+            .ok_or_else(|| self.shared().unknown(id))
     }
 
     /// Runs a job again that has failed, timed out or was cancelled. A job that waits for its next
@@ -326,7 +336,13 @@ impl JobManager {
     pub fn retry(&self, id: JobId) -> Result<(), RetryError> {
         self.shared()
             .with(|store, now, fx| store.retry(id, now, fx))
-            .map_err(|refusal| RetryError { id, refusal })
+            .map_err(|refusal| match self.shared().is_here() {
+                true => RetryError { id, refusal },
+                false => RetryError {
+                    id,
+                    refusal: RetryRefusal::Forked,
+                },
+            })
     }
 
     /// Forgets a job that has ended; `false` if it has not.
@@ -337,7 +353,7 @@ impl JobManager {
     pub fn forget(&self, id: JobId) -> Result<bool, UnknownJob> {
         self.shared()
             .with(|store, _, fx| store.forget(id, fx))
-            .ok_or(UnknownJob { id })
+            .ok_or_else(|| self.shared().unknown(id))
     }
 
     // -----------------------------------------------------------------------
@@ -363,8 +379,7 @@ impl JobManager {
     /// Without subscribers no event is made.
     #[must_use]
     pub fn subscribe(&self, buffer: usize) -> Events {
-        self.shared().listen();
-        Events::new(self.shared().lock().subscribe(None, buffer))
+        self.shared().subscribe(None, buffer)
     }
 
     /// The events after the one with that number, as far as they are kept
@@ -373,8 +388,7 @@ impl JobManager {
     /// The number of the first event shows whether events in between are forgotten.
     #[must_use]
     pub fn subscribe_from(&self, after: u64, buffer: usize) -> Events {
-        self.shared().listen();
-        Events::new(self.shared().lock().subscribe(Some(after), buffer))
+        self.shared().subscribe(Some(after), buffer)
     }
 
     /// Starts no more jobs for the time being: of a class, or of all if it is `None`. Running jobs
@@ -421,6 +435,13 @@ where
 
 impl Drop for Owner {
     fn drop(&mut self) {
+        if !self.shared.is_here() {
+            // The jobs are the parent's, which gives up none of them, and its report too.
+            if let Ok(on_drop) = self.on_drop.get_mut() {
+                forked::leave(on_drop);
+            }
+            return;
+        }
         let given_up = self.shared.give_up();
         for ring in self.shared.lock().take_subscribers() {
             ring.close();
@@ -483,10 +504,18 @@ impl RetryError {
         }
     }
 
-    /// The manager drains, was drained or dropped, or its runtime was shut down.
+    /// The manager drains, was drained or dropped, or its runtime was shut down; or it [is
+    /// forked](Self::is_forked).
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.refusal == RetryRefusal::Closed
+        matches!(self.refusal, RetryRefusal::Closed | RetryRefusal::Forked)
+    }
+
+    /// This is a forked child, and the manager is that of a parent process, which goes on with the
+    /// job ([forked children](fourway_core::contract#FK-1)).
+    #[must_use]
+    pub fn is_forked(&self) -> bool {
+        self.refusal == RetryRefusal::Forked
     }
 
     /// Its body can run only once, or is gone: the job was cancelled after it had given its value,
@@ -501,7 +530,17 @@ impl fmt::Display for RetryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { id, refusal } = self;
         match refusal {
-            RetryRefusal::Unknown => UnknownJob { id: *id }.fmt(f),
+            RetryRefusal::Unknown => {
+                let is_forked = false;
+                UnknownJob { id: *id, is_forked }.fmt(f)
+            }
+            RetryRefusal::Forked => {
+                write!(
+                    f,
+                    "the job {id} is not tried again: {}",
+                    crate::error::FORKED
+                )
+            }
             RetryRefusal::Closed => write!(
                 f,
                 "the job {id} is not tried again: the job manager starts no more jobs, as it \

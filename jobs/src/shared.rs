@@ -11,7 +11,7 @@ use std::{
 use fourway_core::{
     AnyRuntime, Offload, Shutdown, Spawner, Task,
     cancel::Reason,
-    implement::{discard, wake},
+    implement::{discard, fork::Process, wake},
 };
 
 use crate::{
@@ -19,7 +19,9 @@ use crate::{
     body::Place,
     clock::{Now, Watch},
     dispatch::{Dispatcher, Runner},
-    error::Refusal,
+    error::{Refusal, UnknownJob},
+    event::Events,
+    forked::{self, InChild, Next},
     inbox::Inbox,
     job::Options,
     padded::Padded,
@@ -33,10 +35,13 @@ use crate::{
 pub(crate) struct Shared {
     pub(crate) runtime: AnyRuntime,
     pub(crate) watch: Watch,
+    /// In which it was made. In a forked child nothing below is touched (FK-1, forked children).
+    process: Process,
+    in_child: Next,
     /// Apart from what each submitter reads and from the count of the handles.
     store: Padded<Mutex<Store>>,
     inbox: Arc<Inbox>,
-    pub(crate) schedules: Schedules,
+    schedules: Schedules,
     /// There is a subscriber.
     listened: AtomicBool,
     /// For what runs in a job.
@@ -52,6 +57,8 @@ impl Shared {
             inbox,
             runtime,
             watch,
+            process: Process::this(),
+            in_child: Next::new(),
             store: Padded(Mutex::new(store)),
             schedules: Schedules::default(),
             listened: AtomicBool::new(listened),
@@ -70,7 +77,7 @@ impl Shared {
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Store> {
-        let mut store = lock(&self.store);
+        let mut store = lock(self.store());
         store.bring_in();
         store
     }
@@ -78,7 +85,46 @@ impl Shared {
     /// For a dispatcher that ends a job and takes the next one. What has arrived may stay in the
     /// inbox: see [`Store::take`].
     pub(crate) fn lock_to_take(&self) -> MutexGuard<'_, Store> {
-        lock(&self.store)
+        lock(self.store())
+    }
+
+    /// Is this the process in which the manager was made? Another one is a forked child.
+    #[inline]
+    pub(crate) fn is_here(&self) -> bool {
+        self.process.is_this()
+    }
+
+    #[inline]
+    fn store(&self) -> &Mutex<Store> {
+        match self.is_here() {
+            true => &self.store,
+            false => &InChild::of(&self.in_child).store,
+        }
+    }
+
+    pub(crate) fn schedules(&self) -> &Schedules {
+        match self.is_here() {
+            true => &self.schedules,
+            false => &InChild::of(&self.in_child).schedules,
+        }
+    }
+
+    /// The job is not known.
+    pub(crate) fn unknown(&self, id: JobId) -> UnknownJob {
+        UnknownJob {
+            id,
+            is_forked: !self.is_here(),
+        }
+    }
+
+    pub(crate) fn subscribe(&self, after: Option<u64>, buffer: usize) -> Events {
+        self.listen();
+        let ring = self.lock().subscribe(after, buffer);
+        if !self.is_here() {
+            // There will be no event.
+            ring.close();
+        }
+        Events::new(ring)
     }
 
     pub(crate) fn now(&self) -> Now {
@@ -96,7 +142,7 @@ impl Shared {
     ) -> Result<JobHandle<T>, Refused> {
         let is_plain =
             new.body.place() == Place::Task && options.class.is_none() && options.more.is_none();
-        if is_plain && self.inbox.may_be_open() {
+        if is_plain && self.inbox.may_be_open() && self.is_here() {
             let now = self.now();
             if let Some(inbox) = self.inbox.enter() {
                 let id = inbox.put(new, now);
@@ -114,6 +160,13 @@ impl Shared {
         options: Options,
         slot: &Arc<Slot<T>>,
     ) -> Result<JobHandle<T>, Refused> {
+        if !self.is_here() {
+            let parts = Some(Box::new((record, options)));
+            return Err(Refused {
+                refusal: Refusal::Forked,
+                parts,
+            });
+        }
         // A time on the wall is compared with what the clock shows now.
         let now = if options.starts_on_wall() {
             self.watch.look()
@@ -229,7 +282,7 @@ impl Shared {
 
     /// Accepts no more jobs and cancels all jobs.
     pub(crate) fn give_up(self: &Arc<Self>) -> Vec<JobId> {
-        self.schedules.close();
+        self.schedules().close();
         self.with(|store, now, fx| {
             store.close(false, fx);
             let unfinished = store.unfinished();
@@ -240,7 +293,7 @@ impl Shared {
         })
     }
 
-    pub(crate) fn listen(&self) {
+    fn listen(&self) {
         // Relaxed: a hint. Events missed meanwhile happened before the subscription.
         self.listened.store(true, Ordering::Relaxed);
     }
@@ -251,6 +304,19 @@ impl Shared {
         if self.listened.load(Ordering::Relaxed) {
             self.with(|store, now, fx| store.progressed(id, attempt, fraction, now, fx));
         }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if self.is_here() {
+            return;
+        }
+        // The jobs are the parent's, and so is the run of their destructors.
+        let store = std::mem::replace(&mut self.store.0, InChild::empty_store());
+        std::mem::forget(store);
+        std::mem::forget(self.inbox.clone());
+        forked::leave(&mut self.schedules);
     }
 }
 

@@ -80,7 +80,7 @@ impl Ticker {
 
 impl Drop for Ticker {
     fn drop(&mut self) {
-        if !self.is_over {
+        if !self.is_over && self.shared.is_here() {
             let waker = self.shared.lock().ticker_lost();
             drop(waker);
             // A ticker that never ran is not replaced, as a runtime that takes no more tasks drops

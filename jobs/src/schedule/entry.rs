@@ -29,6 +29,8 @@ type Start = Box<dyn FnMut(&Arc<Shared>, &Arc<Entry>, Occurrence) -> Result<JobI
 
 pub(crate) struct Entry {
     pub(super) name: Arc<str>,
+    /// When it runs, as a text: for a forked child, which has no state.
+    times: Box<str>,
     state: Mutex<State>,
 }
 
@@ -102,6 +104,7 @@ impl Entry {
         };
         Arc::new(Self {
             name: name.into(),
+            times: schedule.times.to_string().into(),
             state: Mutex::new(State {
                 plan: Plan::new(schedule, now.wall),
                 start: Some(Box::new(start)),
@@ -137,6 +140,9 @@ impl Entry {
         lock(&self.state).missed += skipped;
         self.start_waiting(shared);
         for (at, is_missed) in runs {
+            if !shared.is_here() {
+                return None;
+            }
             let at = time(at);
             let decision = lock(&self.state).decide(Occurrence { at, is_missed });
             match decision {
@@ -152,13 +158,16 @@ impl Entry {
         // Once all are in line, so that none replaces another of this look that runs already. A
         // queued job ended at once when it was cancelled.
         self.start_waiting(shared);
+        if !shared.is_here() {
+            return None;
+        }
         let state = lock(&self.state);
         state.plan.next().filter(|_| !state.removed)
     }
 
     /// Starts the runs that wait, as long as none runs.
     fn start_waiting(self: &Arc<Self>, shared: &Arc<Shared>) {
-        loop {
+        while shared.is_here() {
             let waiting = lock(&self.state).take_waiting();
             let Some(run) = waiting else {
                 return;
@@ -178,6 +187,11 @@ impl Entry {
             return;
         };
         let started = start(shared, self, run);
+        if !shared.is_here() {
+            // The maker of the job has forked, and this is the child: the schedule is the parent's.
+            std::mem::forget((start, started));
+            return;
+        }
         let mut state = lock(&self.state);
         let ended = std::mem::take(&mut state.ended_meanwhile);
         match started {
@@ -239,7 +253,7 @@ impl Entry {
             .filter(|_| !state.paused && !state.removed);
         ScheduleStatus {
             name: self.name.to_string(),
-            times: state.plan.schedule().times.to_string(),
+            times: self.times.to_string(),
             paused: state.paused,
             next_at: next.map(time),
             last: state.last.clone(),
@@ -248,6 +262,23 @@ impl Entry {
             missed: state.missed,
             overlapped: state.overlapped,
             error: state.error.clone(),
+        }
+    }
+
+    /// In a forked child, where the lock may be held for ever.
+    #[cold]
+    pub(super) fn status_in_child(&self) -> ScheduleStatus {
+        ScheduleStatus {
+            name: self.name.to_string(),
+            times: self.times.to_string(),
+            paused: false,
+            next_at: None,
+            last: None,
+            running: Vec::new(),
+            started: 0,
+            missed: 0,
+            overlapped: 0,
+            error: Some(crate::error::FORKED.to_owned()),
         }
     }
 }
@@ -346,7 +377,7 @@ impl Watcher for Entry {
     }
 
     fn act(&self, shared: &Arc<Shared>) {
-        shared.schedules.wake();
+        shared.schedules().wake();
     }
 }
 

@@ -86,6 +86,8 @@ pub struct ScheduleError {
 pub(super) enum Refusal {
     NameTaken,
     Closed,
+    /// The manager is that of a forked child's parent.
+    Forked,
 }
 
 impl ScheduleError {
@@ -95,10 +97,17 @@ impl ScheduleError {
         self.refusal == Refusal::NameTaken
     }
 
-    /// The manager accepts no more jobs.
+    /// The manager accepts no more jobs; or it [is forked](Self::is_forked).
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.refusal == Refusal::Closed
+        matches!(self.refusal, Refusal::Closed | Refusal::Forked)
+    }
+
+    /// This is a forked child, and the manager is that of a parent process ([forked
+    /// children](fourway_core::contract#FK-1)).
+    #[must_use]
+    pub fn is_forked(&self) -> bool {
+        self.refusal == Refusal::Forked
     }
 }
 
@@ -110,6 +119,7 @@ impl fmt::Display for ScheduleError {
                 "there is a schedule `{}` already: remove that first, or give this one another name",
                 self.name
             ),
+            Refusal::Forked => write!(f, "nothing was scheduled: {}", crate::error::FORKED),
             Refusal::Closed => f.write_str("the job manager accepts no more jobs"),
         }
     }

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::SystemTime};
 
 #[cfg(doc)]
 use super::Overlap;
-use super::{Occurrence, Schedule, ScheduleError, entry::Entry};
+use super::{Occurrence, Schedule, ScheduleError, entry::Entry, error::Refusal};
 use crate::{JobId, JobManager, JobState, Work, shared::Shared};
 
 impl JobManager {
@@ -37,14 +37,17 @@ impl JobManager {
     {
         let shared = self.shared();
         let entry = Entry::new(name, schedule, shared.watch.look(), make);
-        match shared.schedules.add(shared, entry.clone()) {
+        match shared.schedules().add(shared, entry.clone()) {
             Ok(()) => Ok(ScheduleHandle {
                 shared: shared.clone(),
                 entry,
             }),
             Err(refusal) => Err(ScheduleError {
                 name: name.to_owned(),
-                refusal,
+                refusal: match shared.is_here() {
+                    true => refusal,
+                    false => Refusal::Forked,
+                },
             }),
         }
     }
@@ -53,7 +56,7 @@ impl JobManager {
     #[must_use]
     pub fn find_schedule(&self, name: &str) -> Option<ScheduleHandle> {
         let shared = self.shared();
-        shared.schedules.find(name).map(|entry| ScheduleHandle {
+        shared.schedules().find(name).map(|entry| ScheduleHandle {
             shared: shared.clone(),
             entry,
         })
@@ -62,12 +65,13 @@ impl JobManager {
     /// All schedules, by name.
     #[must_use]
     pub fn schedules(&self) -> Vec<ScheduleStatus> {
-        let entries = self.shared().schedules.all();
+        let entries = self.shared().schedules().all();
         entries.iter().map(|entry| entry.status()).collect()
     }
 }
 
-/// A schedule of a manager. Dropping it changes nothing.
+/// A schedule of a manager. Dropping it changes nothing. In a forked child it is the parent's: its
+/// [status](Self::status) says so, and nothing else has an effect.
 #[derive(Clone)]
 pub struct ScheduleHandle {
     shared: Arc<Shared>,
@@ -84,7 +88,10 @@ impl ScheduleHandle {
     /// The schedule at this moment.
     #[must_use]
     pub fn status(&self) -> ScheduleStatus {
-        self.entry.status()
+        match self.shared.is_here() {
+            true => self.entry.status(),
+            false => self.entry.status_in_child(),
+        }
     }
 
     /// Starts no runs for the time being. Runs whose time comes meanwhile are dropped and do not
@@ -92,14 +99,12 @@ impl ScheduleHandle {
     /// [missed](ScheduleStatus::missed) if they were to be made up for, otherwise as
     /// [overlapped](ScheduleStatus::overlapped).
     pub fn pause(&self) {
-        self.entry.set_paused(true, self.shared.watch.look());
-        self.shared.schedules.wake();
+        self.set_paused(true);
     }
 
     /// Starts runs again.
     pub fn resume(&self) {
-        self.entry.set_paused(false, self.shared.watch.look());
-        self.shared.schedules.wake();
+        self.set_paused(false);
     }
 
     /// Ends the schedule; `false` if it has ended already. Its jobs go on.
@@ -108,7 +113,14 @@ impl ScheduleHandle {
     #[doc(alias = "stop")]
     #[doc(alias = "cancel")]
     pub fn remove(&self) -> bool {
-        self.shared.schedules.remove(&self.entry)
+        self.shared.is_here() && self.shared.schedules().remove(&self.entry)
+    }
+
+    fn set_paused(&self, paused: bool) {
+        if self.shared.is_here() {
+            self.entry.set_paused(paused, self.shared.watch.look());
+            self.shared.schedules().wake();
+        }
     }
 }
 

@@ -170,10 +170,10 @@ impl Scheduler {
         let this = self;
         let shared = &this.shared;
         let clock = shared.watch.clock();
-        loop {
+        while shared.is_here() {
             // Both before it looks: a later jump of the clock or a later change wakes it.
             clock.on_change(cx.waker());
-            let Some(entries) = shared.schedules.begin(cx.waker().clone()) else {
+            let Some(entries) = shared.schedules().begin(cx.waker().clone()) else {
                 this.is_over = true;
                 return Poll::Ready(());
             };
@@ -182,6 +182,9 @@ impl Scheduler {
                 .iter()
                 .filter_map(|entry| entry.look(shared, now))
                 .min();
+            if !shared.is_here() {
+                break;
+            }
             let Some(step) = clock.step() else {
                 // The clock says when it has gone on.
                 return Poll::Pending;
@@ -199,20 +202,23 @@ impl Scheduler {
                 return Poll::Pending;
             }
         }
+        // A maker of jobs has forked, and this is the child: the schedules are the parent's.
+        this.is_over = true;
+        Poll::Ready(())
     }
 }
 
 impl Drop for Scheduler {
     fn drop(&mut self) {
-        if self.is_over {
+        let shared = &self.shared;
+        if self.is_over || !shared.is_here() {
             return;
         }
-        let shared = &self.shared;
         // Before `lost` decides about another task: a runtime that was shut down closes the
         // schedules.
         shared.check_runtime();
         let replace = self.is_pending && !shared.runtime.is_shutdown();
-        if shared.schedules.lost(replace) {
+        if shared.schedules().lost(replace) {
             shared.runtime.spawn_detached(Self::new(shared.clone()));
         }
     }

@@ -39,6 +39,8 @@ pub(crate) enum RetryRefusal {
     Closed,
     State(JobState),
     Once,
+    /// The manager is that of a forked child's parent.
+    Forked,
     /// Another job has its unique key by now.
     Unique(JobId),
 }
