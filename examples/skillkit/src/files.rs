@@ -80,6 +80,24 @@ struct Folder {
     path: PathBuf,
     real: PathBuf,
     entries: walkdir::IntoIter,
+    /// The folders below it that lead to the last entry, from above.
+    open: Vec<PathBuf>,
+}
+
+impl Folder {
+    fn entered(&mut self, depth: usize, path: &Path) {
+        if let Some(above) = depth.checked_sub(1) {
+            self.open.truncate(above);
+            self.open.push(path.to_owned());
+        }
+    }
+
+    /// What an error is about. It has no path if a folder was opened and its entries cannot be read:
+    /// then it has the depth at which these would be.
+    fn of_error<'a>(&'a self, path: Option<&'a Path>, depth: usize) -> &'a Path {
+        let above = depth.checked_sub(2).and_then(|above| self.open.get(above));
+        path.or(above.map(PathBuf::as_path)).unwrap_or(&self.path)
+    }
 }
 
 impl Iterator for Walk {
@@ -101,6 +119,7 @@ impl Iterator for Walk {
                         path,
                         real,
                         entries,
+                        open: Vec::new(),
                     });
                 }
                 continue;
@@ -114,6 +133,9 @@ impl Iterator for Walk {
                         folder.entries.skip_current_dir();
                         continue;
                     }
+                    if is_folder {
+                        folder.entered(entry.depth(), entry.path());
+                    }
                     let target = target(&entry);
                     let is_named = entry.depth() > 0 && entry.file_name() == NAME;
                     let is_found = is_named || target.is_err();
@@ -125,14 +147,15 @@ impl Iterator for Walk {
                         return Some(Ok(path));
                     }
                 }
-                Some(Err(error)) => match error.path() {
-                    Some(path) if path != self.root => return Some(Ok(path.to_owned())),
-                    // Without the path, which is shown once.
-                    _ => {
-                        let error = error.into_io_error();
-                        self.failed = Some(error.unwrap_or(io::ErrorKind::Other.into()));
+                Some(Err(error)) => {
+                    let path = folder.of_error(error.path(), error.depth()).to_owned();
+                    if path != self.root {
+                        return Some(Ok(path));
                     }
-                },
+                    // Without the path, which is shown once.
+                    let error = error.into_io_error();
+                    self.failed = Some(error.unwrap_or(io::ErrorKind::Other.into()));
+                }
                 None => self.folder = None,
             }
         }
@@ -204,8 +227,13 @@ fn open(path: &Path) -> io::Result<File> {
 fn check(path: &Path, metadata: &Metadata, size_limit: u64) -> Result<u64, Problem> {
     if metadata.is_dir() {
         // A folder is in the list if it has that name, or cannot be searched.
-        return Err(match fs::read_dir(path) {
-            Ok(_) => Problem::new(path, 1, "is a folder; a skill is a file"),
+        let searched = fs::read_dir(path)
+            .and_then(|mut entries| entries.try_for_each(|entry| entry.map(drop)));
+        return Err(match searched {
+            Ok(()) if path.file_name() == Some(NAME.as_ref()) => {
+                Problem::new(path, 1, "is a folder; a skill is a file")
+            }
+            Ok(()) => Problem::new(path, 1, "could not be searched, though it can be by now"),
             Err(error) => unreadable(path, &error),
         });
     }
@@ -249,6 +277,26 @@ mod tests {
         );
         let problem = contents(&path, SIZE_LIMIT).unwrap_err();
         assert!(problem.reason.contains("neither a file"), "{problem}");
+    }
+
+    #[test]
+    fn an_error_without_a_path_is_of_the_folder_that_was_being_read() {
+        let path = |path: &str| PathBuf::from(path);
+        let mut folder = Folder {
+            path: path("a"),
+            real: path("/a"),
+            entries: WalkDir::new("a").into_iter(),
+            open: Vec::new(),
+        };
+        assert_eq!(folder.of_error(None, 0), path("a"));
+        assert_eq!(folder.of_error(None, 1), path("a"));
+        for (depth, entered) in [(1, "a/b"), (2, "a/b/c"), (1, "a/d"), (2, "a/d/e")] {
+            folder.entered(depth, Path::new(entered));
+        }
+        assert_eq!(folder.of_error(None, 1), path("a"));
+        assert_eq!(folder.of_error(None, 2), path("a/d"));
+        assert_eq!(folder.of_error(None, 3), path("a/d/e"));
+        assert_eq!(folder.of_error(Some(Path::new("a/x")), 1), path("a/x"));
     }
 
     #[test]

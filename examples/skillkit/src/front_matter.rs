@@ -56,6 +56,9 @@ fn reason(error: &Error) -> String {
         | Error::AliasReplayLimitExceeded { .. }
         | Error::AliasExpansionLimitExceeded { .. }
         | Error::AliasReplayStackDepthExceeded { .. } => "it is too large or too deep".into(),
+        // What an alias leads to: most often the limit, at which a document of a few lines that
+        // names itself many times over is stopped.
+        Error::AliasError { error, .. } => return reason(error.without_snippet()),
         // An error of the YAML itself, not of its fields.
         _ => {
             let words = UserMessageFormatter.format_message(error);

@@ -44,6 +44,25 @@ fn each_reason_says_what_is_wanted() {
     }
 }
 
+/// A document of a few lines, each of which names the one before it ten times.
+fn bomb() -> String {
+    let mut yaml = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]");
+    for level in 1..9 {
+        let names = [format!("*a{}", level - 1).as_str(); 10].join(", ");
+        yaml += &format!("\na{level}: &a{level} [{names}]");
+    }
+    yaml
+}
+
+#[test]
+fn a_document_that_grows_beyond_all_limits_is_too_large() {
+    let problem = parse(&bomb()).unwrap_err();
+    assert!(
+        problem.reason.contains("too large or too deep"),
+        "{problem}"
+    );
+}
+
 #[test]
 fn the_parsers_own_words_stay_with_it() {
     let deep = "[".repeat(5000);
@@ -51,6 +70,7 @@ fn the_parsers_own_words_stay_with_it() {
         "a: &a [{}]\nb: &b [*a, *a, *a]\nc: [*b, *b, *b]",
         "x, ".repeat(5000)
     );
+    let bomb = bomb();
     let yamls = [
         "name: \"open",
         "- a\n- list",
@@ -74,6 +94,7 @@ fn the_parsers_own_words_stay_with_it() {
         "name: !x y",
         &deep,
         &many,
+        &bomb,
         "<<: 5",
         "name: \n  - x",
         "&a",
@@ -116,4 +137,6 @@ const WORDS: &[&str] = &[
     "breach",
     "internal",
     "replay",
+    "limits",
+    "nodes",
 ];
