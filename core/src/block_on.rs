@@ -100,6 +100,7 @@ enum Kind {
     Unsupported,
     NotDriven,
     Shutdown,
+    Forked,
     Unstarted,
 }
 
@@ -132,6 +133,13 @@ impl BlockOnError {
         Self {
             kind: Kind::Shutdown,
         }
+    }
+
+    /// The runtime was made in a parent process, before a `fork`, and was needed. For adapters;
+    /// users receive it.
+    #[must_use]
+    pub fn forked() -> Self {
+        Self { kind: Kind::Forked }
     }
 
     /// No thread could be started that was needed. For adapters; users receive it.
@@ -169,7 +177,17 @@ impl BlockOnError {
     /// [SH-5]: crate::contract#SH-5
     #[must_use]
     pub fn is_shutdown(&self) -> bool {
-        self.kind == Kind::Shutdown
+        matches!(self.kind, Kind::Shutdown | Kind::Forked)
+    }
+
+    /// Did the work need more than to drive a future of a runtime that was made in a parent process,
+    /// before a `fork`? Then [`is_shutdown`](Self::is_shutdown) is true as well ([forked
+    /// children][FK-1]).
+    ///
+    /// [FK-1]: crate::contract#FK-1
+    #[must_use]
+    pub fn is_forked(&self) -> bool {
+        self.kind == Kind::Forked
     }
 
     /// Could no thread be started for a blocking body that had to be offloaded?
@@ -202,6 +220,11 @@ impl fmt::Display for BlockOnError {
                 "the runtime has been shut down, and a blocking body that is limited in time or \
                  runs beside others needs its pool. Keep the runtime running until its calls are \
                  done"
+            }
+            Kind::Forked => {
+                "the runtime belongs to the process from which this one was forked, and a blocking \
+                 body that is limited in time or runs beside others needs its pool, of which no \
+                 thread is here: make a runtime in the child"
             }
             Kind::Unstarted => {
                 "no thread could be started for a blocking body that is limited in time or runs \

@@ -209,7 +209,8 @@ impl fmt::Debug for JobContext {
         f.debug_struct("JobContext")
             .field("id", &self.id())
             .field("attempt", &self.attempt())
-            .field("cancelled", &self.is_cancelled())
+            // The token as it is: to ask it would cancel it at its deadline, and call wakers.
+            .field("token", self.token())
             .finish_non_exhaustive()
     }
 }

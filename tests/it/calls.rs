@@ -7,14 +7,16 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use crate::support::{every, in_all_columns};
 use fourway::{
-    AnyRuntime,
+    AnyRuntime, JoinError,
     call::{BoxCall, Call},
     context::{self, Context},
     prelude::*,
+    std_thread::StdThread,
 };
 
 #[test]
@@ -225,6 +227,61 @@ fn what_a_call_has_become_tells_its_line_and_name() {
         assert_eq!(
             names.map(|of| of?.name()),
             ["one", "two", "three"].map(Some)
+        );
+    });
+}
+
+/// JO-6, a handle says which task: an error of a part names the task of the whole, and that of a
+/// future the line that made it.
+#[test]
+fn an_error_of_a_part_names_the_whole() {
+    every(|rt| {
+        let dead = StdThread::builder().worker_threads(1).build().unwrap();
+        assert!(dead.shutdown(Duration::MAX).unwrap().is_clean());
+        let part = || dead.call_blocking(|| 1);
+        let (one, two, three) = (dead.clone(), dead.clone(), dead.clone());
+        let second = |dead: StdThread| rt.call(async {}).then(move |()| dead.call_blocking(|| 1));
+        let begin = line!();
+        let named = [
+            second(one).spawn_named("mine").wait(),
+            second(two)
+                .boxed()
+                .map(|n| n + 1)
+                .spawn_named("mine")
+                .wait(),
+            rt.call_all([part()])
+                .map(|all| all[0])
+                .spawn_named("mine")
+                .wait(),
+            rt.call(async {})
+                .then(move |()| three.call_all([three.call_blocking(|| 1)]))
+                .map(|all| all[0])
+                .spawn_named("mine")
+                .wait(),
+        ];
+        let lines = begin..line!();
+        for joined in named {
+            let error = joined.unwrap_err();
+            assert_eq!(error.name(), Some("mine"), "{error}");
+            let location = error.location().unwrap();
+            assert_eq!(location.file(), file!(), "{error}");
+            assert!(lines.contains(&location.line()), "{error}");
+        }
+        let (line, all) = (line!(), rt.call_all([part()]).fallible());
+        let error = JoinError::from(rt.block_on(all).unwrap_err());
+        let location = error.location().unwrap();
+        assert_eq!(
+            (location.file(), location.line()),
+            (file!(), line),
+            "{error}"
+        );
+        let (line, then) = (line!(), second(dead.clone()).fallible());
+        let error = JoinError::from(rt.block_on(then).unwrap_err());
+        let location = error.location().unwrap();
+        assert_eq!(
+            (location.file(), location.line()),
+            (file!(), line),
+            "{error}"
         );
     });
 }

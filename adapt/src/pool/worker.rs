@@ -6,7 +6,7 @@ use std::{
     fmt, io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::{
@@ -17,7 +17,7 @@ use crate::spin::{Seen, Spin};
 use crate::sync::{
     Condvar, MutexGuard,
     atomic::{AtomicU8, Ordering},
-    thread,
+    now, thread,
 };
 use fourway_core::{JoinError, context, implement};
 
@@ -382,7 +382,7 @@ impl Inner {
         let mut lulls = 0;
         while !state.closed && self.queued(&state) > 0 {
             let seen = state.taken;
-            let since = Instant::now();
+            let since = now();
             // Not on `work`: notifications are for workers.
             drop(state);
             thread::park_timeout(GROW_AFTER);
@@ -397,7 +397,7 @@ impl Inner {
                 // One look may find a thread that waits for a lock for a moment. If more is taken
                 // than such closures allow, they are short ones.
                 let taken = state.taken.wrapping_sub(seen);
-                let few = are_few(taken, state.threads, since.elapsed());
+                let few = are_few(taken, state.threads, now().saturating_duration_since(since));
                 let lull = few && runnable == Some(1);
                 lulls = if lull { lulls + 1 } else { 0 };
                 if lulls < LULLS {

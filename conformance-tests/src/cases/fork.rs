@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use fourway_core::{BlockOn, JoinError, Offload, Runtime, Shutdown, Spawner, Task, Timer};
+use fourway_core::{BlockOn, Call, JoinError, Offload, Runtime, Shutdown, Spawner, Task, Timer};
 use fourway_nursery::{
     ChildError, Failure, JoinSet, Nursery, NurseryError, NurseryHandle, Place, SpawnError,
     StartError, Started, TaskTracker, nursery, sync_nursery,
@@ -396,6 +396,11 @@ fn new_work<S: Setup>(s: S) {
         rt.offload(|| ()).detach();
         let refused = rt.try_offload(|| ()).err().expect("it is refused");
         assert!(refused.is_forked() && refused.is_shutdown() && !refused.is_full());
+        let refused = rt.block_on(rt.call_blocking(|| ()).fallible()).unwrap_err();
+        assert!(refused.is_forked() && refused.is_shutdown(), "{refused:?}");
+        let limited = rt.call_blocking(|| ()).timeout(Duration::MAX);
+        let refused = limited.try_wait().unwrap_err();
+        assert!(refused.is_forked() && refused.is_shutdown(), "{refused:?}");
     });
 }
 

@@ -77,10 +77,6 @@ where
     type Task = <R as Offload>::OffloadTask<T>;
     type Fallible = Offloaded<R, F, T>;
 
-    fn fallible(self) -> Offloaded<R, F, T> {
-        self.fallible_with(Metadata::caller())
-    }
-
     #[doc(hidden)]
     fn fallible_with(self, metadata: Metadata) -> Offloaded<R, F, T> {
         Offloaded {

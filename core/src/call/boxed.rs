@@ -74,12 +74,12 @@ type Map<T> = Box<dyn FnOnce(T) -> Output + Send>;
 trait Erased<T: Send + 'static>: Send {
     fn runtime(&self) -> AnyRuntime;
 
-    fn future(self: Box<Self>) -> BoxFuture<T>;
+    fn future(self: Box<Self>, metadata: Metadata) -> BoxFuture<T>;
     fn try_wait(self: Box<Self>) -> Result<T, BlockOnError>;
     fn try_wait_until(self: Box<Self>, token: &CancellationToken) -> Waited<T>;
     fn spawn(self: Box<Self>, metadata: Metadata) -> Box<dyn Task<T>>;
 
-    fn future_with(self: Box<Self>, map: Map<T>) -> BoxFuture<Output>;
+    fn future_with(self: Box<Self>, metadata: Metadata, map: Map<T>) -> BoxFuture<Output>;
     fn try_wait_with(self: Box<Self>, map: Map<T>) -> Result<Output, BlockOnError>;
     fn try_wait_until_with(
         self: Box<Self>,
@@ -94,8 +94,8 @@ impl<C: Call> Erased<C::Output> for C {
         AnyRuntime::new(Parts::runtime(self))
     }
 
-    fn future(self: Box<Self>) -> BoxFuture<C::Output> {
-        Box::pin((*self).fallible())
+    fn future(self: Box<Self>, metadata: Metadata) -> BoxFuture<C::Output> {
+        Box::pin((*self).fallible_with(metadata))
     }
 
     fn try_wait(self: Box<Self>) -> Result<C::Output, BlockOnError> {
@@ -110,8 +110,8 @@ impl<C: Call> Erased<C::Output> for C {
         Box::new(Call::spawn_with(*self, metadata))
     }
 
-    fn future_with(self: Box<Self>, map: Map<C::Output>) -> BoxFuture<Output> {
-        Box::pin(Call::map(*self, map).fallible())
+    fn future_with(self: Box<Self>, metadata: Metadata, map: Map<C::Output>) -> BoxFuture<Output> {
+        Box::pin(Call::map(*self, map).fallible_with(metadata))
     }
 
     fn try_wait_with(self: Box<Self>, map: Map<C::Output>) -> Result<Output, BlockOnError> {
@@ -169,8 +169,8 @@ impl<T: Send + 'static> Call for BoxCall<T> {
     type Task = Box<dyn Task<T>>;
     type Fallible = BoxFuture<T>;
 
-    fn fallible(self) -> BoxFuture<T> {
-        self.call.future()
+    fn fallible_with(self, metadata: Metadata) -> BoxFuture<T> {
+        self.call.future(metadata)
     }
 
     fn try_wait(self) -> Result<T, BlockOnError> {
@@ -243,8 +243,8 @@ impl<T: Send + 'static, U: Send + 'static> Call for Mapped<T, U> {
     type Task = AnyOffloadTask<U>;
     type Fallible = MapFallible<BoxFuture<Output>, fn(Output) -> U>;
 
-    fn fallible(self) -> Self::Fallible {
-        MapFallible::new(self.call.call.future_with(self.map), typed)
+    fn fallible_with(self, metadata: Metadata) -> Self::Fallible {
+        MapFallible::new(self.call.call.future_with(metadata, self.map), typed)
     }
 
     fn try_wait(self) -> Result<U, BlockOnError> {

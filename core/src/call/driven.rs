@@ -15,9 +15,8 @@ pub trait Drive: Send + Sized + 'static {
 
     fn runtime(&self) -> Self::Runtime;
 
-    /// Nothing happens before it is polled.
-    #[track_caller]
-    fn future(self) -> Self::Future;
+    /// Nothing happens before it is polled. The metadata is for its blocking bodies.
+    fn future(self, metadata: Metadata) -> Self::Future;
 }
 
 /// A [`Call`] that is a future however it is used: one with a time limit, or several at once.
@@ -36,7 +35,7 @@ impl<D: Drive> IntoFuture for Driven<D> {
 
     #[track_caller]
     fn into_future(self) -> Self::IntoFuture {
-        CallFuture::new(self.drive.future())
+        CallFuture::new(self.fallible())
     }
 }
 
@@ -49,7 +48,7 @@ impl<D: Drive> Parts for Driven<D> {
 
     fn try_wait_until(self, token: &CancellationToken) -> Waited<D::Output> {
         let runtime = self.drive.runtime();
-        let future = token.run_until_cancelled(self.drive.future());
+        let future = token.run_until_cancelled(self.fallible());
         Ok(match runtime.try_block_on(future)? {
             Ok(output) => Ok(output?),
             Err(cancelled) => Err(cancelled),
@@ -61,18 +60,19 @@ impl<D: Drive> Call for Driven<D> {
     type Task = CallTask<<D::Runtime as Spawner>::Task<Result<D::Output, CallError>>>;
     type Fallible = D::Future;
 
-    fn fallible(self) -> D::Future {
-        self.drive.future()
+    fn fallible_with(self, metadata: Metadata) -> D::Future {
+        self.drive.future(metadata)
     }
 
     fn try_wait(self) -> Result<D::Output, BlockOnError> {
         let runtime = self.drive.runtime();
-        Ok(runtime.try_block_on(self.drive.future())??)
+        Ok(runtime.try_block_on(self.fallible())??)
     }
 
     fn spawn_with(self, metadata: Metadata) -> Self::Task {
         let runtime = self.drive.runtime();
-        CallTask::new(runtime.spawn_with(metadata, self.drive.future()))
+        let future = self.drive.future(metadata.clone());
+        CallTask::new(runtime.spawn_with(metadata, future))
     }
 
     fn map<U, G>(self, g: G) -> impl Call<Output = U>
@@ -115,7 +115,7 @@ where
         self.drive.runtime()
     }
 
-    fn future(self) -> Self::Future {
-        MapFallible::new(self.drive.future(), self.map)
+    fn future(self, metadata: Metadata) -> Self::Future {
+        MapFallible::new(self.drive.future(metadata), self.map)
     }
 }

@@ -95,10 +95,10 @@ where
     type Task = EitherTask<L::Task, R::Task>;
     type Fallible = EitherFuture<L::Fallible, R::Fallible>;
 
-    fn fallible(self) -> Self::Fallible {
+    fn fallible_with(self, metadata: Metadata) -> Self::Fallible {
         match self {
-            Self::Left(left) => EitherFuture::left(left.fallible()),
-            Self::Right(right) => EitherFuture::right(right.fallible()),
+            Self::Left(left) => EitherFuture::left(left.fallible_with(metadata)),
+            Self::Right(right) => EitherFuture::right(right.fallible_with(metadata)),
         }
     }
 

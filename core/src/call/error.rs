@@ -32,6 +32,15 @@ impl CallError {
         self.error.is_shutdown()
     }
 
+    /// Was the runtime made in a parent process, before a `fork`? Then
+    /// [`is_shutdown`](Self::is_shutdown) is true as well ([forked children][FK-1]).
+    ///
+    /// [FK-1]: crate::contract#FK-1
+    #[must_use]
+    pub fn is_forked(&self) -> bool {
+        self.error.is_forked()
+    }
+
     /// Could no thread be started for a blocking body?
     #[must_use]
     pub fn is_unstarted(&self) -> bool {
@@ -41,7 +50,7 @@ impl CallError {
 
 impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_shutdown() {
+        if self.is_shutdown() && !self.is_forked() {
             f.write_str(
                 "the call could not be finished: its runtime has been shut down, and a blocking \
                  body that is awaited or spawned needs it. Keep the runtime running until its \
@@ -77,6 +86,8 @@ impl From<CallError> for BlockOnError {
     fn from(error: CallError) -> Self {
         if error.is_unstarted() {
             Self::unstarted()
+        } else if error.is_forked() {
+            Self::forked()
         } else {
             // No other code has the handle, so it cannot have been cancelled.
             Self::shutdown()

@@ -58,7 +58,7 @@ where
     type Task = <R as Spawner>::Task<F::Output>;
     type Fallible = Infallible<F>;
 
-    fn fallible(self) -> Infallible<F> {
+    fn fallible_with(self, _metadata: Metadata) -> Infallible<F> {
         Infallible::new(self.future)
     }
 

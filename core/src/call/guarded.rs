@@ -72,13 +72,6 @@ where
     type Task = CallTask<<C::Runtime as Spawner>::Task<Result<C::Output, CallError>>>;
     type Fallible = GuardedFuture<C::Fallible, G>;
 
-    fn fallible(self) -> Self::Fallible {
-        GuardedFuture {
-            future: Some(self.call.fallible()),
-            guard: Some(self.guard),
-        }
-    }
-
     #[doc(hidden)]
     fn fallible_with(self, metadata: Metadata) -> GuardedFuture<C::Fallible, G> {
         GuardedFuture {

@@ -85,7 +85,7 @@ where
     type Task = <R as Spawner>::Task<Fut::Output>;
     type Fallible = Infallible<LazyFuture<F, Fut>>;
 
-    fn fallible(self) -> Self::Fallible {
+    fn fallible_with(self, _metadata: Metadata) -> Self::Fallible {
         Infallible::new(self.into_future())
     }
 

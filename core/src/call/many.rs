@@ -12,6 +12,7 @@ use std::{
 use super::{Call, CallError, Driven, driven::Drive};
 use crate::{
     Runtime,
+    task::Metadata,
     woken::{Ticket, Woken},
 };
 
@@ -91,10 +92,11 @@ where
         self.runtime.clone()
     }
 
-    fn future(self) -> Self::Future {
+    fn future(self, metadata: Metadata) -> Self::Future {
         let places = self.at_most.map_or(usize::MAX, NonZeroUsize::get);
         ManyFuture {
             policy: self.policy,
+            metadata,
             running: Vec::with_capacity(places.min(self.calls.len())),
             left: self.calls.len(),
             waiting: self.calls.into_iter().enumerate(),
@@ -114,6 +116,8 @@ where
 #[must_use = "futures do nothing unless you `.await` or poll them"]
 pub struct ManyFuture<C: Call, P> {
     policy: P,
+    /// For the blocking bodies.
+    metadata: Metadata,
     // Destroyed from the first to the last.
     running: Vec<Place<C::Fallible>>,
     waiting: iter::Enumerate<vec::IntoIter<C>>,
@@ -151,7 +155,7 @@ impl<C: Call, P: Policy<C::Output>> ManyFuture<C, P> {
         let ticket = self.woken.due(at);
         let next = Place {
             index,
-            future: Some(Box::pin(call.fallible())),
+            future: Some(Box::pin(call.fallible_with(self.metadata.clone()))),
             waker: Waker::from(ticket.clone()),
             ticket,
         };

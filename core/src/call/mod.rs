@@ -400,15 +400,19 @@ pub trait Call:
     /// ```
     ///
     /// [OF-3]: crate::contract#OF-3
+    #[inline]
     #[track_caller]
-    fn fallible(self) -> Self::Fallible;
-
-    /// As [`fallible`](Self::fallible), for a task that has this metadata: a blocking body gets it
-    /// too, in place of the line that calls `fallible`. An async body is part of the task.
-    #[doc(hidden)]
-    fn fallible_with(self, _metadata: Metadata) -> Self::Fallible {
-        self.fallible()
+    fn fallible(self) -> Self::Fallible {
+        self.fallible_with(Metadata::caller())
     }
+
+    /// As [`fallible`](Self::fallible), for a task that has this metadata: each blocking body of it
+    /// gets that too, in place of the line that calls `fallible` ([a handle says which task][JO-6]).
+    /// An async body is part of the task.
+    ///
+    /// [JO-6]: crate::contract#JO-6
+    #[doc(hidden)]
+    fn fallible_with(self, metadata: Metadata) -> Self::Fallible;
 
     /// Starts the work in the background, and returns its handle.
     ///

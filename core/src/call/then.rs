@@ -103,11 +103,11 @@ where
     type Task = CallTask<<A::Runtime as Spawner>::Task<Result<B::Output, CallError>>>;
     type Fallible = ThenFuture<A::Fallible, B, G>;
 
-    fn fallible(self) -> Self::Fallible {
+    fn fallible_with(self, metadata: Metadata) -> Self::Fallible {
         ThenFuture {
-            first: Some(self.first.fallible()),
+            first: Some(self.first.fallible_with(metadata.clone())),
             second: None,
-            then: Some(self.then),
+            then: Some((self.then, metadata)),
         }
     }
 
@@ -120,7 +120,8 @@ where
 
     fn spawn_with(self, metadata: Metadata) -> Self::Task {
         let runtime = self.runtime();
-        CallTask::new(runtime.spawn_with(metadata, self.fallible()))
+        let future = self.fallible_with(metadata.clone());
+        CallTask::new(runtime.spawn_with(metadata, future))
     }
 
     fn map<U, H>(self, h: H) -> impl Call<Output = U>
@@ -157,7 +158,8 @@ pin_project! {
         first: Option<A>,
         #[pin]
         second: Option<B::Fallible>,
-        then: Option<G>,
+        // With the metadata for the second call.
+        then: Option<(G, Metadata)>,
     }
 }
 
@@ -174,9 +176,9 @@ where
         if let Some(first) = this.first.as_mut().as_pin_mut() {
             let output = ready!(first.poll(cx));
             this.first.set(None);
-            let then = this.then.take().expect("taken with the first future");
+            let (then, metadata) = this.then.take().expect("taken with the first future");
             match then(output?) {
-                Next::Call(second) => this.second.set(Some(second.fallible())),
+                Next::Call(second) => this.second.set(Some(second.fallible_with(metadata))),
                 Next::Done(output) => return Poll::Ready(Ok(output)),
             }
         }

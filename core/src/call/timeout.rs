@@ -9,7 +9,7 @@ use std::{
 use pin_project_lite::pin_project;
 
 use super::{Call, CallError, driven::Drive, parts::Parts};
-use crate::{Elapsed, Timer, time};
+use crate::{Elapsed, Timer, task::Metadata, time};
 
 /// A call and how long it may take.
 pub struct Limited<C> {
@@ -40,12 +40,12 @@ impl<C: Call> Drive for Limited<C> {
         self.call.runtime()
     }
 
-    fn future(self) -> Self::Future {
+    fn future(self, metadata: Metadata) -> Self::Future {
         LimitedFuture {
             start: Some(Start {
                 runtime: self.call.runtime(),
                 duration: self.duration,
-                future: self.call.fallible(),
+                future: self.call.fallible_with(metadata),
             }),
             timeout: None,
         }

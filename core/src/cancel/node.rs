@@ -196,6 +196,16 @@ impl Node {
         }
     }
 
+    /// The reason, if there is one already. A deadline that has passed unnoticed does not count:
+    /// this cancels nothing, and calls no wakers.
+    pub(super) fn reason_so_far(&self) -> Option<Reason> {
+        if self.is_marked() {
+            self.lock().reason.clone()
+        } else {
+            None
+        }
+    }
+
     /// Cancels this node and its descendants, and then wakes their waiters.
     pub(super) fn cancel(self: &Arc<Self>, reason: &Reason) {
         if self.state.load(Ordering::Acquire) == SETTLED {

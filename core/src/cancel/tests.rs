@@ -229,6 +229,30 @@ fn tokio_utils_names_do_what_they_do_there() {
     assert!(waiting.as_mut().poll(&mut cx).is_ready());
 }
 
+/// A formatter may hold a lock that the wakers want.
+#[test]
+fn a_token_that_is_shown_cancels_nothing() {
+    #[derive(Clone)]
+    struct Clock;
+
+    impl crate::Timer for Clock {
+        type Sleep = crate::time::BoxSleep;
+
+        fn sleep(&self, _: Duration) -> Self::Sleep {
+            unreachable!("nobody waits for it")
+        }
+    }
+
+    let token = CancellationToken::new();
+    expire_after(&token, &Clock, Duration::ZERO);
+    let shown = format!("{token:?}");
+    assert!(shown.contains("reason: None"), "{shown}");
+    assert!(!token.node.is_marked());
+    assert_eq!(token.reason(), Some(Reason::Deadline));
+    let shown = format!("{token:?}");
+    assert!(shown.contains("Deadline"), "{shown}");
+}
+
 #[test]
 fn a_deadline_may_come_late_but_not_later_than_an_earlier_one() {
     #[derive(Clone)]

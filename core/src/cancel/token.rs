@@ -348,10 +348,12 @@ impl Hash for CancellationToken {
 impl UnwindSafe for CancellationToken {}
 impl RefUnwindSafe for CancellationToken {}
 
+/// Shows a token as it is: a deadline that has passed does not cancel it here. Formatters may hold
+/// locks, and a cancellation calls wakers.
 impl fmt::Debug for CancellationToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CancellationToken")
-            .field("reason", &self.reason())
+            .field("reason", &self.node.reason_so_far())
             .field("deadline", &self.deadline())
             .finish_non_exhaustive()
     }

@@ -193,7 +193,8 @@ impl fmt::Debug for KindContext {
         f.debug_struct("KindContext")
             .field("id", &self.inner.id)
             .field("attempt", &self.inner.attempt)
-            .field("cancelled", &self.is_cancelled())
+            // The token as it is: to ask it would cancel it at its deadline, and call wakers.
+            .field("token", &self.inner.token)
             .finish_non_exhaustive()
     }
 }
