@@ -30,6 +30,11 @@ pub(super) fn serve(pool: &Arc<Inner>) -> Serving {
 
 /// Does this thread run a closure of `pool`, in one of its slots?
 pub(super) fn holds_slot_of(pool: &Arc<Inner>) -> bool {
+    HOLDS.try_with(Cell::get).unwrap_or(false) && serves(pool)
+}
+
+/// Does this thread run the closures of `pool`, whether it has a slot now or not?
+pub(super) fn serves(pool: &Arc<Inner>) -> bool {
     // Not at hand any more in the destructors of thread-locals.
     let is_of = |cell: &Cell<Option<Arc<Inner>>>| {
         let of = cell.take();
@@ -37,7 +42,7 @@ pub(super) fn holds_slot_of(pool: &Arc<Inner>) -> bool {
         cell.set(of);
         is
     };
-    HOLDS.try_with(Cell::get).unwrap_or(false) && POOL.try_with(is_of).unwrap_or(false)
+    POOL.try_with(is_of).unwrap_or(false)
 }
 
 /// Made by [`serve`].

@@ -271,16 +271,23 @@ impl Pool {
     }
 
     /// Waits until all closures and threads have ended, or until `deadline`.
-    /// Parks the calling thread. In a forked child there is nothing to wait for.
+    /// Parks the calling thread. If that runs a closure of this pool, it does not wait for itself, but
+    /// gives the status as soon as the others have ended. In a forked child there is nothing to wait
+    /// for.
     #[must_use]
     pub fn wait_ended(&self, deadline: Option<Instant>) -> PoolStatus {
         let inner = &self.owner.inner;
         if inner.is_inherited() {
             return PoolStatus::default();
         }
+        let own = usize::from(lend::serves(inner));
         let mut state = inner.lock();
         loop {
-            if state.threads + state.starting == 0 {
+            let left = state.threads + state.starting;
+            if left > 0 && left <= own {
+                return inner.status(&state);
+            }
+            if left == 0 {
                 let status = inner.status(&state);
                 drop(state);
                 inner.source.join();

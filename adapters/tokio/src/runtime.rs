@@ -126,7 +126,9 @@ impl Tokio {
     ///
     /// A current-thread runtime gets a thread that drives it. If a shutdown of such a runtime was not
     /// clean when its time was over, later ones are not either: Tokio waits for its blocking threads
-    /// once.
+    /// once. While closures run that were offloaded here, a shutdown does not have Tokio wait, since
+    /// they may wait for its tasks: then it knows of these closures, and not of raw `spawn_blocking`
+    /// threads.
     ///
     /// [`Builder::build_from_runtime`] is the same with settings for offloading.
     ///

@@ -37,7 +37,9 @@ impl Shutdown for Tokio {
         // First, for Tokio waits for its blocking threads.
         shared.pool.close();
         let alive = || shared.handle.metrics().num_alive_tasks();
-        let ended = native.end(alive(), deadline);
+        let closures = shared.pool.status();
+        let has_closures = closures.running + closures.lent > 0;
+        let ended = native.end(alive(), has_closures, deadline);
         let pool = shared.pool.wait_ended(deadline);
         let mut report = ShutdownReport::default();
         // Tokio takes a task off its list before the poll that is going on ends. A
@@ -153,20 +155,34 @@ impl Native {
                     runtime.shutdown_background();
                 }
             }
-            Runs::CurrentThread(driver) => driver.stop(Some(Instant::now())),
+            Runs::CurrentThread(driver) => driver.stop(Ending::AtOnce),
         }
     }
 
     /// Ends it, and waits until `deadline`.
-    fn end(&self, tasks: usize, deadline: Option<Instant>) -> End {
+    fn end(&self, tasks: usize, has_closures: bool, deadline: Option<Instant>) -> End {
         let tasks_before = *self.tasks.get_or_init(|| tasks);
-        match &self.runs {
-            Runs::MultiThread(workers) => workers.end(&self.ended, deadline),
-            Runs::CurrentThread(driver) => driver.stop(deadline),
-        }
-        // The destructor of a thread-local, on a thread for which the ending one waits: to wait for
-        // the end would be to wait for itself (SH-1, orderly shutdown).
-        let is_own = self.threads.as_ref().is_some_and(|own| own.has_this());
+        let is_multi_thread = match &self.runs {
+            Runs::MultiThread(workers) => {
+                workers.end(&self.ended, deadline);
+                true
+            }
+            Runs::CurrentThread(driver) => {
+                // Tokio waits for its blocking threads before it destroys the tasks, and nobody
+                // drives these meanwhile: a closure that waits for one, or for a timer, would wait
+                // for the whole time.
+                let at_once = self.threads.is_some() || has_closures;
+                driver.stop(if at_once {
+                    Ending::AtOnce
+                } else {
+                    Ending::Waiting(deadline)
+                });
+                false
+            }
+        };
+        // On a thread for which the ending one waits: to wait for the end would be to wait for itself
+        // (SH-1, orderly shutdown).
+        let is_own = is_multi_thread && self.threads.as_ref().is_some_and(|own| own.has_this());
         // Otherwise also when another thread is ending it: a thread that has said that it ends may
         // still have destructors of thread-locals to run.
         let phase = match is_own {
@@ -187,6 +203,7 @@ impl Native {
             Runs::MultiThread(_) => 0,
         };
         let others = match &self.threads {
+            Some(threads) if !is_multi_thread => threads.wait_gone(deadline),
             _ if phase == Phase::Ended => 0,
             Some(threads) => threads.wait(deadline),
             // The number is not known.
@@ -195,14 +212,18 @@ impl Native {
                 Runs::MultiThread(_) => 1,
             },
         };
-        let threads_at_work = driver + others;
+        let threads = driver + others;
         End {
             tasks_before,
-            threads_at_work,
+            threads_at_work: match self.runs {
+                // Its tasks are destroyed.
+                Runs::CurrentThread(_) if phase == Phase::Ended => 0,
+                _ => threads,
+            },
             // Tokio's hooks, which count, come before the destructors of thread-locals.
             threads_left: match self.runs {
-                Runs::MultiThread(_) if phase != Phase::Ended && !is_own => threads_at_work.max(1),
-                _ => threads_at_work,
+                Runs::MultiThread(_) if phase != Phase::Ended && !is_own => threads.max(1),
+                _ => threads,
             },
         }
     }
@@ -271,14 +292,49 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(crate) struct ThreadCount {
     /// Of the runtime. Not its address: threads may outlive this.
     number: u64,
-    running: Mutex<usize>,
+    counts: Mutex<Counts>,
     ended: Condvar,
 }
 
+#[derive(Debug, Default)]
+struct Counts {
+    /// Threads between Tokio's hooks.
+    running: usize,
+    /// Threads between the first hook and the last destructor of a thread-local.
+    present: usize,
+}
+
+/// What the calling thread adds to the counts.
+#[derive(Clone, Copy)]
+struct Own {
+    /// The number of the runtime whose thread this is.
+    of: u64,
+    running: usize,
+    present: usize,
+}
+
 thread_local! {
-    /// The number of the runtime whose thread this is. Without a destructor, so that those of
-    /// other thread-locals find it.
-    static OF: Cell<Option<u64>> = const { Cell::new(None) };
+    /// Without a destructor, so that those of other thread-locals find it.
+    static OWN: Cell<Option<Own>> = const { Cell::new(None) };
+    /// Registered before all other thread-locals but Tokio's own, and so destroyed after them.
+    static LAST: Cell<Option<Last>> = const { Cell::new(None) };
+}
+
+struct Last(Arc<ThreadCount>);
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        change(|own| own.present = 0);
+        lock(&self.0.counts).present -= 1;
+        self.0.ended.notify_all();
+    }
+}
+
+fn change(change: impl FnOnce(&mut Own)) {
+    if let Some(mut own) = OWN.get() {
+        change(&mut own);
+        OWN.set(Some(own));
+    }
 }
 
 impl ThreadCount {
@@ -287,34 +343,63 @@ impl ThreadCount {
         Self {
             // Relaxed: the number only has to be another one each time.
             number: NEXT.fetch_add(1, Ordering::Relaxed),
-            running: Mutex::new(0),
+            counts: Mutex::default(),
             ended: Condvar::new(),
         }
     }
 
-    /// Is the calling thread one of them, perhaps after its last hook?
-    fn has_this(&self) -> bool {
-        OF.get() == Some(self.number)
+    /// What the calling thread adds, perhaps after its last hook, if it is one of them.
+    fn own(&self) -> Option<Own> {
+        OWN.get().filter(|own| own.of == self.number)
     }
 
-    pub(crate) fn started(&self) {
-        OF.set(Some(self.number));
-        *lock(&self.running) += 1;
+    fn has_this(&self) -> bool {
+        self.own().is_some()
+    }
+
+    pub(crate) fn started(self: &Arc<Self>) {
+        OWN.set(Some(Own {
+            of: self.number,
+            running: 1,
+            present: 1,
+        }));
+        let mut counts = lock(&self.counts);
+        counts.running += 1;
+        counts.present += 1;
+        drop(counts);
+        LAST.set(Some(Last(self.clone())));
     }
 
     pub(crate) fn stopped(&self) {
-        *lock(&self.running) -= 1;
+        change(|own| own.running = 0);
+        lock(&self.counts).running -= 1;
         self.ended.notify_all();
     }
 
-    /// Waits until there are none, or until `deadline`; gives how many are left.
+    /// Waits until there are none but the calling one, or until `deadline`; gives how many are left.
     fn wait(&self, deadline: Option<Instant>) -> usize {
-        let running = lock(&self.running);
-        let (running, _) = self
+        let own = self.own().map_or(0, |own| own.running);
+        self.wait_while(deadline, own, |counts| counts.running)
+    }
+
+    /// The same, and for the destructors of their thread-locals.
+    fn wait_gone(&self, deadline: Option<Instant>) -> usize {
+        let own = self.own().map_or(0, |own| own.present);
+        self.wait_while(deadline, own, |counts| counts.present)
+    }
+
+    fn wait_while(
+        &self,
+        deadline: Option<Instant>,
+        own: usize,
+        count: impl Fn(&Counts) -> usize,
+    ) -> usize {
+        let counts = lock(&self.counts);
+        let (counts, _) = self
             .ended
-            .wait_timeout_while(running, left(deadline), |running| *running > 0)
+            .wait_timeout_while(counts, left(deadline), |counts| count(counts) > own)
             .unwrap_or_else(PoisonError::into_inner);
-        *running
+        count(&counts)
     }
 }
 
@@ -370,16 +455,25 @@ struct Stop {
 
 #[derive(Default)]
 struct StopState {
-    /// Until when to wait for the other threads; `Some(None)`: as long as it takes.
-    asked: Option<Option<Instant>>,
+    asked: Option<Ending>,
     driver: Option<Waker>,
 }
 
+/// How the driver's thread is to end the runtime.
+#[derive(Clone, Copy)]
+enum Ending {
+    /// Its tasks, timers and sockets are destroyed at once, and nobody waits here for threads.
+    AtOnce,
+    /// After Tokio has waited for its blocking threads, until then; `None`: as long as it takes. For
+    /// a runtime that was built elsewhere, whose threads only Tokio can count.
+    Waiting(Option<Instant>),
+}
+
 impl Stop {
-    /// The first deadline counts.
-    fn ask(&self, deadline: Option<Instant>) {
+    /// The first one counts.
+    fn ask(&self, ending: Ending) {
         let mut state = lock(&self.state);
-        state.asked.get_or_insert(deadline);
+        state.asked.get_or_insert(ending);
         let driver = state.driver.take();
         drop(state);
         if let Some(driver) = driver {
@@ -387,11 +481,11 @@ impl Stop {
         }
     }
 
-    fn poll(&self, cx: &mut std::task::Context<'_>) -> Poll<Option<Instant>> {
+    fn poll(&self, cx: &mut std::task::Context<'_>) -> Poll<Ending> {
         let waker = cx.waker().clone();
         let mut state = lock(&self.state);
-        if let Some(deadline) = state.asked {
-            return Poll::Ready(deadline);
+        if let Some(ending) = state.asked {
+            return Poll::Ready(ending);
         }
         let before = state.driver.replace(waker);
         drop(state);
@@ -421,10 +515,11 @@ impl Driver {
             // Dropped before these.
             let runtime = lock(&theirs).take();
             let runtime = runtime.expect("taken out otherwise if there is no thread");
-            let deadline = runtime.block_on(poll_fn(|cx| asked.poll(cx)));
-            // Destroys all tasks, here, and before that waits for blocking threads, so that it
-            // needs the deadline.
-            driven.phase = end(runtime, deadline);
+            // Both destroy all tasks, here.
+            match runtime.block_on(poll_fn(|cx| asked.poll(cx))) {
+                Ending::AtOnce => runtime.shutdown_background(),
+                Ending::Waiting(deadline) => driven.phase = end(runtime, deadline),
+            }
         };
         let started = threads.spawn(thread_name(&thread.name, 0), stack_size, life);
         if let Err(error) = started {
@@ -438,8 +533,8 @@ impl Driver {
         Ok(Self { stop, threads })
     }
 
-    fn stop(&self, deadline: Option<Instant>) {
-        self.stop.ask(deadline);
+    fn stop(&self, ending: Ending) {
+        self.stop.ask(ending);
     }
 }
 

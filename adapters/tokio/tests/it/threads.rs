@@ -390,3 +390,24 @@ fn a_runtime_that_cannot_be_driven_is_shut_down_in_the_background() {
     assert_eq!(refused, Ok(true), "it waits for the closure");
     building.join().unwrap();
 }
+
+/// Tokio would wait for the closure first, with nobody to drive the task.
+#[test]
+fn a_runtime_that_is_taken_over_does_not_wait_for_closures_that_wait_for_it() {
+    let native = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let rt = Tokio::from_runtime(native).unwrap();
+    let (begun, has_begun) = mpsc::channel();
+    let inner = rt.clone();
+    let closure = rt.offload(move || {
+        let task = inner.spawn(std::future::pending::<()>());
+        begun.send(()).unwrap();
+        task.wait().unwrap_err().is_shutdown()
+    });
+    has_begun.recv_timeout(MUST).unwrap();
+    let report = rt.shutdown(MUST).unwrap();
+    assert!(report.is_clean(), "{report:?}");
+    assert!(closure.wait().unwrap());
+}

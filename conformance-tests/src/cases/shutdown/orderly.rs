@@ -2,11 +2,13 @@
 
 use std::{
     future::pending,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
+    task::Waker,
     thread,
     time::Duration,
 };
@@ -249,6 +251,26 @@ fn waits_for_closure<S: Setup>(s: S) {
     let report = released_while_waiting::<S>(&rt, refusing::<S>(&rt), || go.open());
     assert!(report.is_clean(), "{report:?}");
     assert_eq!(drive(task).unwrap(), 5);
+    // It waits for a task, which the shutdown destroys, and for a timer.
+    let rt = s.build();
+    let (inner, puppet) = (rt.clone(), Puppet::new());
+    let future = puppet.future();
+    let for_task = rt.offload(move || inner.spawn(future).wait().map(|_| ()));
+    let inner = rt.clone();
+    let (started, has_started) = Gate::pair();
+    let for_timer = rt.offload(move || {
+        inner.block_on(async {
+            let mut sleep = pin!(inner.sleep(Duration::from_millis(300)));
+            assert!(poll_once(&mut sleep, Waker::noop()).is_pending());
+            started.open();
+            sleep.await;
+        });
+    });
+    puppet.polled(1);
+    has_started.wait();
+    clean(&rt);
+    assert!(is_shutdown(drive(for_task).unwrap()));
+    drive(for_timer).unwrap();
 }
 
 fn leaves_closure<S: Setup>(s: S) {
@@ -404,14 +426,17 @@ fn not_owned<S: Setup>(s: S) {
 }
 
 fn in_own_closure<S: Setup>(s: S) {
-    let rt = s.build();
-    let inner = rt.clone();
-    let task = rt.offload(move || inner.shutdown(Duration::from_millis(1)));
-    // Driven by hand: its runtime is shut down meanwhile.
-    let report = drive(task).unwrap().unwrap();
-    assert!(report.closures_running >= 1, "{report:?}");
-    clean(&rt);
-    assert!(is_shutdown(drive(rt.spawn(async {}))));
+    // With the longest time it does not wait for itself.
+    for timeout in [Duration::from_millis(1), Duration::MAX] {
+        let rt = s.build();
+        let inner = rt.clone();
+        let task = rt.offload(move || inner.shutdown(timeout));
+        // Driven by hand: its runtime is shut down meanwhile.
+        let report = drive(task).unwrap().unwrap();
+        assert!(report.closures_running >= 1, "{report:?}");
+        clean(&rt);
+        assert!(is_shutdown(drive(rt.spawn(async {}))));
+    }
 }
 
 fn unused<S: Setup>(s: S) {
