@@ -14,6 +14,10 @@ pub struct AbortHandle {
     target: Arc<dyn Abort>,
 }
 
+// Aborting runs no foreign code under a lock.
+impl core::panic::UnwindSafe for AbortHandle {}
+impl core::panic::RefUnwindSafe for AbortHandle {}
+
 impl AbortHandle {
     /// Wraps an adapter's way of cancelling one task.
     #[must_use]

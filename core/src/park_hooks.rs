@@ -75,6 +75,10 @@ pub struct ParkHooks {
     hooks: Arc<dyn Hooks>,
 }
 
+// A panic of a hook leaves the pairs balanced.
+impl std::panic::UnwindSafe for ParkHooks {}
+impl std::panic::RefUnwindSafe for ParkHooks {}
+
 trait Hooks: Send + Sync {
     fn before(&self) -> Box<dyn Any>;
     fn after(&self, kept: Box<dyn Any>);

@@ -6,6 +6,8 @@
 
 #[cfg(feature = "std-thread")]
 mod ambient;
+#[cfg(all(feature = "std-thread", feature = "tokio", feature = "smol"))]
+mod auto_traits;
 #[cfg(feature = "std-thread")]
 mod calls;
 #[cfg(feature = "std-thread")]

@@ -71,6 +71,11 @@ impl<T: Send + 'static> Native<T> {
     }
 }
 
+// A panic reaches the joiner as a value, and no foreign code runs under a lock of the handle. Said here
+// because the task keeps a joiner's waker.
+impl<T: Send + 'static> std::panic::UnwindSafe for AsyncTask<T> {}
+impl<T: Send + 'static> std::panic::RefUnwindSafe for AsyncTask<T> {}
+
 impl<T: Send + 'static> AsyncTask<T> {
     #[inline]
     pub(super) fn new(metadata: Metadata, number: u64, native: Native<T>) -> Self {

@@ -221,6 +221,11 @@ pub struct OffloadTask<T: 'static> {
     joined: bool,
 }
 
+// A panic reaches the joiner as a value, and no foreign code runs under a lock of the handle. Said here
+// because the task keeps a joiner's waker.
+impl<T: 'static> std::panic::UnwindSafe for OffloadTask<T> {}
+impl<T: 'static> std::panic::RefUnwindSafe for OffloadTask<T> {}
+
 impl<T: 'static> OffloadTask<T> {
     fn cell(&self) -> &Arc<dyn Joinable<T>> {
         self.cell

@@ -26,6 +26,11 @@ pub struct Smol {
     pub(crate) shared: Arc<ForgetInChild<Shared>>,
 }
 
+// A panic of a task, a closure or a future in `block_on` leaves the runtime as it was: no foreign code
+// runs under its locks. Said here because it keeps closures and wakers of others.
+impl std::panic::UnwindSafe for Smol {}
+impl std::panic::RefUnwindSafe for Smol {}
+
 pub(crate) struct Shared {
     // First, so that tasks begin to go before the closures they wait for.
     pub(crate) tasks: Tasks,

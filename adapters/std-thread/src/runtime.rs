@@ -17,6 +17,11 @@ pub struct StdThread {
     pub(crate) shared: Arc<ForgetInChild<Shared>>,
 }
 
+// A panic of a task, a closure or a future in `block_on` leaves the runtime as it was: no foreign code
+// runs under its locks. Said here because it keeps closures and wakers of others.
+impl std::panic::UnwindSafe for StdThread {}
+impl std::panic::RefUnwindSafe for StdThread {}
+
 /// The state that the handles share. Threads and tasks hold parts of it, never the whole. The last
 /// handle drops it, which shuts the runtime down.
 pub(crate) struct Shared {

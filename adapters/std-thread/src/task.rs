@@ -23,6 +23,11 @@ pub struct Task<T: 'static> {
     metadata: Metadata,
 }
 
+// A panic reaches the joiner as a value, and no foreign code runs under a lock of the handle. Said here
+// because the task keeps a joiner's waker.
+impl<T: 'static> std::panic::UnwindSafe for Task<T> {}
+impl<T: 'static> std::panic::RefUnwindSafe for Task<T> {}
+
 impl<T: Send + 'static> Task<T> {
     #[inline]
     pub(crate) fn new(join: Join<T>, metadata: Metadata) -> Self {

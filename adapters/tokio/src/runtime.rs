@@ -38,6 +38,11 @@ pub struct Tokio {
     pub(crate) drive_timeout: Duration,
 }
 
+// A panic of a task, a closure or a future in `block_on` leaves the runtime as it was: no foreign code
+// runs under its locks. Said here because it keeps closures and wakers of others.
+impl std::panic::UnwindSafe for Tokio {}
+impl std::panic::RefUnwindSafe for Tokio {}
+
 pub(crate) struct Shared {
     pub(crate) handle: Handle,
     pub(crate) pool: Pool,

@@ -43,6 +43,11 @@ pub struct Task<T> {
     metadata: Metadata,
 }
 
+// A panic reaches the joiner as a value, and no foreign code runs under a lock of the handle. Said here
+// because the task keeps a joiner's waker.
+impl<T> std::panic::UnwindSafe for Task<T> {}
+impl<T> std::panic::RefUnwindSafe for Task<T> {}
+
 impl<T> Task<T> {
     #[inline]
     pub(crate) fn new(native: JoinHandle<Outcome<T>>, metadata: Metadata) -> Self {

@@ -182,6 +182,10 @@ macro_rules! handle {
             }
         }
 
+        // As the handles are that it may hold: a panic reaches the joiner as a value.
+        impl<T> std::panic::UnwindSafe for $name<T> {}
+        impl<T> std::panic::RefUnwindSafe for $name<T> {}
+
         impl<T: Send + 'static> Future for $name<T> {
             type Output = Result<T, JoinError>;
 

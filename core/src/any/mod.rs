@@ -67,6 +67,11 @@ pub struct AnyRuntime {
     name: &'static str,
 }
 
+// As the runtimes are that it may hold: a panic of work leaves them as they were (BL-1, block_on polls
+// on the calling thread; JO-3, a panic reaches the joiner).
+impl std::panic::UnwindSafe for AnyRuntime {}
+impl std::panic::RefUnwindSafe for AnyRuntime {}
+
 impl AnyRuntime {
     /// Erases the type of `runtime`. An `AnyRuntime` is not wrapped again.
     pub fn new<R: Runtime>(runtime: R) -> Self {

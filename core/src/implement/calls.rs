@@ -15,6 +15,10 @@ pub fn guard_call<C: Call>(call: C, guard: impl Send + 'static) -> BoxCall<C::Ou
 /// [`Call::try_wait`], until the token is cancelled: an async body is then dropped, and a body that
 /// has not begun never begins. A blocking body that runs has to end by itself.
 ///
+/// The guard of a [guarded](guard_call) call is dropped when the token is cancelled. No timer is set
+/// for that: of a token with a deadline, it is dropped once other code looks at the token, or waits for
+/// it, after the deadline. Where nothing else does, cancel the token from a timer.
+///
 /// # Errors
 ///
 /// Those of [`Call::try_wait`]. The inner error says that the token was cancelled before there was an
