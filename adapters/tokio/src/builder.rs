@@ -143,7 +143,8 @@ impl Builder {
     /// Uses a runtime that other code owns, instead of starting one.
     ///
     /// As [`Tokio::from_handle`], but with an offload pool of its own, to which the
-    /// `offload_` methods and [`keep_alive`](Self::keep_alive) apply. The settings for threads and
+    /// `offload_` methods and [`keep_alive`](Self::keep_alive) apply. The pool goes with the last handle,
+    /// once all its closures have begun, or with the runtime. The settings for threads and
     /// flavour belong to the runtime, and are ignored here.
     pub fn handle(mut self, handle: Handle) -> Self {
         self.handle = Some(handle);

@@ -13,10 +13,13 @@ use fourway_adapt::{
     pool::{Pool, PoolBuilder},
 };
 use fourway_core::{
-    AnyRuntime,
+    AnyRuntime, Task as _,
     implement::{self, Extensions, Registration, RuntimeId},
 };
-use tokio::runtime::{Handle, Runtime, RuntimeFlavor};
+use tokio::{
+    runtime::{Handle, Runtime, RuntimeFlavor},
+    task::AbortHandle,
+};
 
 use crate::{
     Builder,
@@ -52,12 +55,27 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<ForgetInChild<Clock>>,
     pub(crate) extensions: Extensions,
     registration: Registration,
+    /// The task that tells of the end of a foreign runtime, if it does not hold this.
+    told_by: OnceLock<AbortHandle>,
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
         self.clock.close();
         self.extensions.close();
+        if let Some(told_by) = self.told_by.get().cloned() {
+            if self.pool.status().queued > 0 {
+                // The detached closures before it have begun when this one runs; with it goes the pool's
+                // last handle. The task stays until then: if the runtime ends, it drops the queue.
+                let pool = self.pool.clone();
+                let last = self.pool.offload(move || {
+                    told_by.abort();
+                    pool.close();
+                });
+                return last.detach();
+            }
+            told_by.abort();
+        }
         self.pool.close();
         if let Some(native) = &self.native {
             native.end_in_background();
@@ -293,7 +311,43 @@ fn attach_shared(handle: Handle) -> io::Result<Tokio> {
 /// [`attach_shared`]: its limits are not those that other code expects.
 pub(crate) fn attach(handle: &Handle, offload: Offloading) -> io::Result<Tokio> {
     let shared = prepare(handle, offload)?;
-    Ok(keep(handle, shared))
+    if ForgetInChild::is_inherited(&shared) {
+        return Ok(keep(handle, shared));
+    }
+    // Without the data, which would stay for as long as the runtime if each library made a pool of its
+    // own for each of its calls.
+    let parts = Parts {
+        clock: shared.clock.clone(),
+        extensions: shared.extensions.clone(),
+        pool: shared.pool.clone(),
+    };
+    let _ = shared.told_by.set(until_the_end(handle, parts));
+    Ok(Tokio::over(shared))
+}
+
+/// Has `kept` live as long as the runtime, unless the task that holds it is aborted. Tokio destroys
+/// tasks first of all.
+fn until_the_end(handle: &Handle, kept: impl Send + 'static) -> AbortHandle {
+    let task = handle.spawn(async move {
+        let _kept = kept;
+        std::future::pending::<()>().await;
+    });
+    task.abort_handle()
+}
+
+/// What has to be closed when the runtime ends.
+struct Parts {
+    clock: Arc<ForgetInChild<Clock>>,
+    extensions: Extensions,
+    pool: Pool,
+}
+
+impl Drop for Parts {
+    fn drop(&mut self) {
+        self.clock.close();
+        self.extensions.close();
+        self.pool.close();
+    }
 }
 
 fn prepare(handle: &Handle, offload: Offloading) -> io::Result<Arc<ForgetInChild<Shared>>> {
@@ -311,13 +365,8 @@ fn keep(handle: &Handle, shared: Arc<ForgetInChild<Shared>>) -> Tokio {
     }
     // Pool and number must live as long as the runtime, however short the lives of the handles: a
     // detached closure in the queue must not be lost. They must not live longer: a dropped runtime
-    // waits for its blocking threads, also for those that are idle in the pool. Tokio destroys this
-    // task first of all.
-    let keep = Keep(shared.clone());
-    handle.spawn(async move {
-        let _keep = keep;
-        std::future::pending::<()>().await;
-    });
+    // waits for its blocking threads, also for those that are idle in the pool.
+    until_the_end(handle, Keep(shared.clone()));
     Tokio::over(shared)
 }
 
@@ -384,6 +433,7 @@ fn make(
         native,
         extensions,
         registration,
+        told_by: OnceLock::new(),
     };
     let shared = Arc::new(ForgetInChild::of(process, shared));
     let _ = home.set(Arc::downgrade(&shared));

@@ -274,3 +274,36 @@ fn blocking_on_panics_with_the_way_out() {
     let message = payload.downcast::<String>().unwrap();
     assert!(message.contains("nobody is driving"), "{message}");
 }
+
+#[test]
+fn a_pool_of_its_own_goes_with_the_last_handle() {
+    let native = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .build()
+        .unwrap();
+    let handle = native.handle();
+    let build = || {
+        let builder = Tokio::builder().offload_limit(1).handle(handle.clone());
+        builder.build().unwrap()
+    };
+    for _ in 0..50 {
+        drop(build());
+    }
+    // Detached closures are not lost with the handle, though they wait in the queue.
+    let rt = build();
+    let (send, receive) = std::sync::mpsc::channel();
+    let (go, gate) = std::sync::mpsc::channel::<()>();
+    rt.offload(move || gate.recv()).detach();
+    for number in 0..3 {
+        let send = send.clone();
+        rt.offload(move || send.send(number).unwrap()).detach();
+    }
+    drop((rt, send));
+    go.send(()).unwrap();
+    assert_eq!(receive.iter().collect::<Vec<_>>(), [0, 1, 2]);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while handle.metrics().num_alive_tasks() > 0 {
+        assert!(std::time::Instant::now() < deadline, "a task is left");
+        std::thread::yield_now();
+    }
+}
