@@ -240,6 +240,24 @@ mod tests {
     }
 
     #[test]
+    fn a_reset_sets_the_next_tick_and_keeps_the_period() {
+        let (start, hour) = (Instant::now(), Duration::from_secs(3600));
+        let mut interval = Never.interval_at(start, hour);
+        interval.reset_after(2 * hour);
+        // The clock goes on meanwhile, by less than an hour.
+        let next = interval.next - start;
+        assert!((2 * hour..3 * hour).contains(&next), "{next:?}");
+        interval.reset_at(start + 5 * hour);
+        assert_eq!(interval.next, start + 5 * hour);
+        interval.reset_immediately();
+        assert!(interval.next - start < hour);
+        interval.reset();
+        let next = interval.next - start;
+        assert!((hour..2 * hour).contains(&next), "{next:?}");
+        assert_eq!(interval.period(), hour);
+    }
+
+    #[test]
     fn huge_periods_do_not_overflow() {
         let interval = Never.interval(Duration::MAX);
         let now = Instant::now();
