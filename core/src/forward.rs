@@ -276,6 +276,10 @@ macro_rules! forward {
     };
 }
 
+// The macros below are parts of `forward!`. A `cfg` in its own text would be decided by the features of
+// the crate that calls it, so what depends on a feature of this crate is a macro of its own. It has to
+// be exported, as the text of an exported macro is looked up where it is called; nobody else calls it.
+
 /// Methods of `Spawner` that need `std`: the feature of this crate, not of the forwarding one.
 #[cfg(feature = "std")]
 #[doc(hidden)]

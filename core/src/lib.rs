@@ -139,7 +139,8 @@ pub use park_hooks::ParkHooks;
 #[cfg(feature = "std")]
 pub use time::Elapsed;
 
-/// Items for the macros.
+/// What the text of the exported macros names, and nobody else. Hidden, as a macro's text is checked
+/// in the crate that calls it: these items have to be public, and are no interface.
 #[doc(hidden)]
 pub mod __private {
     pub type Name = alloc::borrow::Cow<'static, str>;

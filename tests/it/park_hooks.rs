@@ -182,6 +182,18 @@ fn check<R: Runtime>(rt: &R) {
     rt.block_on(pending_once(|| ()));
     assert_eq!(gil.waits(), 0);
 
+    // In place, also for waits by other handles; and in a closure, by the runtime that is current.
+    gil.with(|| hooked.block_in_place(|| rt.block_on(waits_once(&gil))))
+        .unwrap();
+    assert_eq!(gil.waits(), 1);
+    let in_closure = gil.clone();
+    let waited = hooked.offload(move || {
+        let current = AnyRuntime::current().expect("a closure has one");
+        in_closure.with(|| current.block_on(waits_once(&in_closure)));
+        in_closure.waits()
+    });
+    assert_eq!(rt.block_on(waited).unwrap(), 1);
+
     // Balanced by a panic after a wait, and the destructor runs with the lock.
     struct Checks;
     impl Drop for Checks {

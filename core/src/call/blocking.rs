@@ -77,7 +77,6 @@ where
     type Task = <R as Offload>::OffloadTask<T>;
     type Fallible = Offloaded<R, F, T>;
 
-    #[doc(hidden)]
     fn fallible_with(self, metadata: Metadata) -> Offloaded<R, F, T> {
         Offloaded {
             state: State::New(self, metadata),

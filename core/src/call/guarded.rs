@@ -72,7 +72,6 @@ where
     type Task = CallTask<<C::Runtime as Spawner>::Task<Result<C::Output, CallError>>>;
     type Fallible = GuardedFuture<C::Fallible, G>;
 
-    #[doc(hidden)]
     fn fallible_with(self, metadata: Metadata) -> GuardedFuture<C::Fallible, G> {
         GuardedFuture {
             future: Some(self.call.fallible_with(metadata)),

@@ -408,10 +408,10 @@ pub trait Call:
 
     /// As [`fallible`](Self::fallible), for a task that has this metadata: each blocking body of it
     /// gets that too, in place of the line that calls `fallible` ([a handle says which task][JO-6]).
-    /// An async body is part of the task.
+    /// An async body is part of the task. For calls that start others in tasks; a caller has no use
+    /// for it.
     ///
     /// [JO-6]: crate::contract#JO-6
-    #[doc(hidden)]
     fn fallible_with(self, metadata: Metadata) -> Self::Fallible;
 
     /// Starts the work in the background, and returns its handle.
