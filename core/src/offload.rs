@@ -218,3 +218,18 @@ impl<F> fmt::Debug for TryOffloadError<F> {
 }
 
 impl<F> core::error::Error for TryOffloadError<F> {}
+
+/// For functions that return an [`io::Result`](std::io::Result). The closure is dropped. The kind is
+/// `WouldBlock` if the queue is full, and else `Other`; the error itself, without the closure, is
+/// [inside](std::io::Error::get_ref) as a `TryOffloadError<()>`.
+#[cfg(feature = "std")]
+impl<F> From<TryOffloadError<F>> for std::io::Error {
+    fn from(error: TryOffloadError<F>) -> Self {
+        let kind = if error.is_full() {
+            std::io::ErrorKind::WouldBlock
+        } else {
+            std::io::ErrorKind::Other
+        };
+        Self::new(kind, error.map(drop))
+    }
+}

@@ -2,7 +2,12 @@
 
 use std::{io, time::Duration};
 
-use fourway::{AnyRuntime, BlockOnError, Elapsed, JoinError, ShutdownError, Task, prelude::*};
+use fourway::{
+    AnyRuntime, BlockOnError, Compose, Elapsed, JoinError, ParkHooks, ShutdownError, Task,
+    TryOffloadError,
+    layer::{Parked, Propagate},
+    prelude::*,
+};
 
 fn every(check: impl Fn(AnyRuntime)) {
     for name in fourway::compiled_in() {
@@ -61,6 +66,11 @@ fn what_a_runtime_refuses_is_an_io_error_for_those_who_return_one() {
         rt.block_on(async { rt.shutdown(Duration::ZERO) })?;
         Ok(())
     }
+    fn late(rt: &AnyRuntime) -> io::Result<()> {
+        rt.shutdown(Duration::MAX)?;
+        rt.try_offload(|| ())?.detach();
+        Ok(())
+    }
     every(|rt| {
         let error = too_slow(&rt).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
@@ -77,12 +87,28 @@ fn what_a_runtime_refuses_is_an_io_error_for_those_who_return_one() {
                 .is_some_and(|error| error.is::<ShutdownError>())
         );
     });
+    // On a runtime that no other test has.
+    let rt = fourway::std_thread::StdThread::builder().build().unwrap();
+    let error = late(&rt.into()).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::Other);
+    let inside = error.get_ref().and_then(|error| error.downcast_ref());
+    assert!(inside.is_some_and(TryOffloadError::<()>::is_shutdown));
+    let full = io::Error::from(TryOffloadError::full(|| ()));
+    assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
 }
 
 #[test]
 fn each_runtime_is_any_runtime() {
     let rt: AnyRuntime = fourway::std_thread::StdThread::new().unwrap().into();
     assert_eq!(rt.block_on(rt.spawn(async { 1 })).unwrap(), 1);
+    let layered: [AnyRuntime; 3] = [
+        Propagate::new(rt.clone()).into(),
+        Parked::new(rt.clone(), ParkHooks::new(|| (), drop)).into(),
+        Compose::new(rt.clone(), rt.clone()).into(),
+    ];
+    for rt in layered {
+        assert_eq!(rt.block_on(rt.spawn(async { 1 })).unwrap(), 1);
+    }
     #[cfg(feature = "smol")]
     {
         let rt: AnyRuntime = fourway::smol::Smol::global().into();

@@ -24,10 +24,10 @@ use self::{
     spawned::{Output, Spawned},
 };
 use crate::{
-    BlockOn, BlockOnError, Offload, Runtime, RuntimeStatus, Shutdown, ShutdownError,
+    BlockOn, BlockOnError, Compose, Offload, Runtime, RuntimeStatus, Shutdown, ShutdownError,
     ShutdownReport, Spawner, Timer, TryOffloadError, forward,
     implement::{Extensions, RuntimeId, mark, recoverable},
-    layer::Layers,
+    layer::{Layers, Parked, Propagate},
     task::Metadata,
     time::BoxSleep,
 };
@@ -65,6 +65,30 @@ use crate::{
 pub struct AnyRuntime {
     inner: Arc<dyn Erased>,
     name: &'static str,
+}
+
+/// As [`AnyRuntime::new`].
+impl<R: Runtime> From<Propagate<R>> for AnyRuntime {
+    fn from(runtime: Propagate<R>) -> Self {
+        Self::new(runtime)
+    }
+}
+
+/// As [`AnyRuntime::new`].
+impl<R: Runtime> From<Parked<R>> for AnyRuntime {
+    fn from(runtime: Parked<R>) -> Self {
+        Self::new(runtime)
+    }
+}
+
+/// As [`AnyRuntime::new`].
+impl<S, O> From<Compose<S, O>> for AnyRuntime
+where
+    Compose<S, O>: Runtime,
+{
+    fn from(runtime: Compose<S, O>) -> Self {
+        Self::new(runtime)
+    }
 }
 
 // As the runtimes are that it may hold: a panic of work leaves them as they were (BL-1, block_on polls
