@@ -2,6 +2,7 @@
 
 use std::{
     cell::RefCell,
+    io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, mpsc},
     time::{Duration, Instant},
@@ -9,7 +10,9 @@ use std::{
 
 use fourway_core::Task;
 
-use super::{GROW_AFTER, Pool, PoolBuilder, PoolStatus, StdThreads, worker::are_few};
+use super::{
+    GROW_AFTER, Pool, PoolBuilder, PoolStatus, StdThreads, Threads, Worker, worker::are_few,
+};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -107,4 +110,59 @@ fn closures_that_block_are_few_for_their_time() {
     // Woken early, it sees no more than in a whole look.
     assert!(are_few(6, 3, Duration::ZERO));
     assert!(!are_few(7, 3, Duration::ZERO));
+}
+
+/// A standby that was asked for and has not come, while nothing is left for it to do, is none: the
+/// next closure asks for another one.
+#[test]
+fn a_standby_that_is_late_for_nothing_is_asked_for_again() {
+    /// Keeps the standby that is asked for first.
+    #[derive(Clone, Default)]
+    struct KeepsSecond(Arc<Mutex<(usize, Option<Worker>)>>);
+
+    impl Threads for KeepsSecond {
+        fn start(&self, worker: Worker) -> io::Result<()> {
+            let mut kept = self.0.lock().unwrap();
+            kept.0 += 1;
+            match kept.0 {
+                2 => kept.1 = Some(worker),
+                _ => drop(std::thread::spawn(move || worker.run())),
+            }
+            Ok(())
+        }
+    }
+
+    let source = KeepsSecond::default();
+    let pool = PoolBuilder::default()
+        .limit(4)
+        .eager(1)
+        .build(source.clone())
+        .unwrap();
+    let (starts, started) = mpsc::channel();
+    let (open, gate) = mpsc::channel::<()>();
+    let blocks = pool.offload(move || {
+        starts.send(()).unwrap();
+        gate.recv().unwrap();
+    });
+    started.recv_timeout(DEADLINE).unwrap();
+    let unwanted = pool.offload(|| ());
+    assert_eq!(source.0.lock().unwrap().0, 2, "a standby is asked for");
+    crate::block_on(unwanted.cancel(), None)
+        .unwrap()
+        .unwrap_err();
+    let deadline = Instant::now() + DEADLINE;
+    while pool.owner.inner.lock().starting > 0 {
+        assert!(Instant::now() < deadline, "nobody looks for the late one");
+        std::thread::yield_now();
+    }
+    let (runs, ran) = mpsc::channel();
+    let wanted = pool.offload(move || runs.send(()).unwrap());
+    ran.recv_timeout(DEADLINE).expect("another standby");
+    open.send(()).unwrap();
+    crate::run(wanted).unwrap();
+    crate::run(blocks).unwrap();
+    let late = source.0.lock().unwrap().1.take();
+    late.expect("it was kept").run();
+    pool.close();
+    assert_eq!(pool.wait_ended(None), PoolStatus::default());
 }
