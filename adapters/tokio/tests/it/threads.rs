@@ -411,3 +411,17 @@ fn a_runtime_that_is_taken_over_does_not_wait_for_closures_that_wait_for_it() {
     assert!(report.is_clean(), "{report:?}");
     assert!(closure.wait().unwrap());
 }
+
+#[test]
+fn a_shutdown_in_a_closure_does_not_wait_for_that_closure() {
+    let builders = [Tokio::builder(), Tokio::builder().current_thread()];
+    for rt in builders.map(|builder| builder.build().unwrap()) {
+        let inner = rt.clone();
+        let (send, receive) = mpsc::channel();
+        rt.offload(move || send.send(inner.shutdown(Duration::MAX)))
+            .detach();
+        let report = receive.recv_timeout(MUST).unwrap().unwrap();
+        assert_eq!(report.closures_running, 1, "{report:?}");
+        assert!(rt.shutdown(MUST).unwrap().is_clean());
+    }
+}
