@@ -10,7 +10,8 @@ use std::{
 };
 
 use crate::{
-    implement::{OnDropPanic, Rethrow, discard},
+    context::Context,
+    implement::{OnDropPanic, Rethrow, discard, enter},
     sync::thread_local,
 };
 
@@ -46,8 +47,9 @@ use crate::{
 ///
 /// The hooks should not panic, and the first one must not wait. If a hook does panic, the second
 /// hook still runs for each first hook that has returned, so that each lock is held again. Then the
-/// first panic continues out of the wait. If the hooks call `block_on` themselves, that wait has no
-/// hooks.
+/// first panic continues out of the wait. The hooks must not block on async code: they belong to a
+/// wait that has begun, so the thread is marked as async code in them, and `block_on` and `.wait()`
+/// are refused there, on every runtime ([no blocking in async code][BL-2]).
 ///
 /// # Examples
 ///
@@ -69,6 +71,7 @@ use crate::{
 /// # }
 /// ```
 ///
+/// [BL-2]: crate::contract#BL-2
 /// [OF-4]: crate::contract#OF-4
 #[derive(Clone)]
 pub struct ParkHooks {
@@ -216,13 +219,16 @@ impl Parking {
 
     #[cold]
     fn begin_hooked() -> Option<Self> {
-        // Taken out, so that a wait during this one, of a hook for instance, has none.
+        // Taken out, so that a wait during this one has none.
         let hooks = ACTIVE.try_with(RefCell::take).ok()?;
         HOOKED.set(false);
         let mut parking = Self {
             kept: Vec::with_capacity(hooks.len()),
             hooks,
         };
+        // On Tokio and smol the thread is inside of the runtime's own `block_on` here, which refuses
+        // another one. So it does on every runtime, and in every kind of wait.
+        let _mark = enter(Context::Async, None);
         for at in (0..parking.hooks.len()).rev() {
             let kept = parking.hooks[at].hooks.before();
             parking.kept.push(kept);
@@ -236,6 +242,7 @@ impl Drop for Parking {
         // If a hook panicked, those that were called are the last of the hooks.
         let first = self.hooks.len() - self.kept.len();
         let mut panicked = None;
+        let mark = enter(Context::Async, None);
         for hooks in &self.hooks[first..] {
             if let Some(kept) = self.kept.pop() {
                 // Unwind safety: the panic goes on below. Before that, the other scopes' locks must
@@ -249,6 +256,7 @@ impl Drop for Parking {
                 }
             }
         }
+        drop(mark);
         let hooks = std::mem::take(&mut self.hooks);
         let _ = ACTIVE.try_with(|active| *active.borrow_mut() = hooks);
         HOOKED.set(true);

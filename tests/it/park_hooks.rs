@@ -15,8 +15,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fourway::{AnyRuntime, Call, Compose, ParkHooks, layer::Parked, prelude::*};
+use fourway::{
+    AnyRuntime, Call, Compose, ParkHooks,
+    context::{self, Context},
+    layer::Parked,
+    prelude::*,
+};
 use fourway_adapt::{Adapter, BoxFuture, Execute};
+
+use crate::support::every;
 
 /// A lock that is held from one call to another, by a thread.
 #[derive(Clone, Default)]
@@ -252,6 +259,36 @@ fn lending<R: Runtime>(gil: &Gil, rt: &R) {
         .collect();
     all.sort_unstable();
     assert_eq!(all, (0..30).collect::<Vec<_>>());
+}
+
+/// In each kind of wait, and before it as after it.
+#[test]
+fn hooks_are_async_code_on_every_runtime() {
+    every(|rt| {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let look = {
+            let (rt, seen) = (rt.clone(), seen.clone());
+            move || {
+                let refused = rt.try_block_on(async {}).is_err_and(|e| e.is_nested());
+                let seen = &mut *seen.lock().unwrap();
+                seen.push((context::current(), refused));
+            }
+        };
+        let after = look.clone();
+        let hooks = ParkHooks::new(look, move |()| after());
+        hooks.scope(|| {
+            rt.block_on(pending_once(|| ()));
+            rt.offload(|| ()).wait().unwrap();
+            rt.spawn(pending_once(|| ())).wait().unwrap();
+        });
+        assert_eq!(context::current(), Context::Sync);
+        let seen = seen.lock().unwrap();
+        assert!(seen.len() >= 2 && seen.len() % 2 == 0, "{seen:?}");
+        assert!(
+            seen.iter().all(|s| *s == (Context::Async, true)),
+            "{seen:?}"
+        );
+    });
 }
 
 #[derive(Clone)]
