@@ -38,8 +38,8 @@ impl InChild {
     #[cold]
     pub(crate) fn of(mut next: &Next) -> &Self {
         loop {
-            // Made before the cell is locked: for a child that another thread forks meanwhile, the
-            // cell would be locked for ever.
+            // Made before the cell is locked, for only as long as it takes to put a pointer there: for
+            // a child that another thread forks in that moment, the cell is locked for ever.
             if next.get().is_none() {
                 let _ = next.set(Box::new(Self::new()));
             }

@@ -219,9 +219,11 @@ impl<T: Send + 'static> Items<T> {
     /// [half of what is read ahead](Self::read_ahead) waits, and after the last item. It costs about as
     /// much as a plain loop if reading takes longer than mapping.
     ///
-    /// At most `at_once` items are mapped at a time, 1 means: each where it was read. Quick items get a
+    /// At most `at_once` items are mapped at a time, 0 and 1 mean: each where it was read. Quick items get a
     /// thread a processor, as more would only take turns; items that take longer than 250 µs get up
     /// to `at_once`. They need not run at the same time: no item may wait for another one.
+    ///
+    /// `map` is dropped with the last thread that maps items, perhaps a moment after the results are there.
     ///
     /// Layers and errors name the caller's line.
     ///

@@ -299,10 +299,28 @@ where
     lock(&work.inside).running += 1;
     let values = work.values.clone();
     values.scope(|| {
-        let mut results = Vec::new();
-        work.map_all(&mut results);
-        let mut inside = lock(&work.inside);
-        inside.results.append(&mut results);
+        let mut helper = Helper {
+            work: &work,
+            results: Vec::new(),
+        };
+        // What maps contains its panics, but the runtime's layers are user code as well.
+        let helped = catch_unwind(AssertUnwindSafe(|| work.map_all(&mut helper.results)));
+        if let Err(payload) = helped {
+            work.fail(usize::MAX, payload);
+        }
+    });
+}
+
+/// A helper that has begun. Its end is told, however that comes.
+struct Helper<'a, T, U, F> {
+    work: &'a Work<T, U, F>,
+    results: Vec<(usize, U)>,
+}
+
+impl<T, U, F> Drop for Helper<'_, T, U, F> {
+    fn drop(&mut self) {
+        let mut inside = lock(&self.work.inside);
+        inside.results.append(&mut self.results);
         inside.at_least = (inside.at_least * 2).min(MANY);
         inside.helpers -= 1;
         inside.running -= 1;
@@ -314,7 +332,7 @@ where
         if let Some(waker) = reader {
             wake(waker);
         }
-    });
+    }
 }
 
 /// Asked for once: the system reads files to answer.

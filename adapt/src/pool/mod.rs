@@ -148,6 +148,8 @@ struct State {
     /// Is another thread sure to look at the inbox, so that submitters need not look at this state?
     /// See [`queue`].
     attended: bool,
+    /// Closures of this pool that wait for its end: [`Pool::wait_ended`].
+    own_waits: usize,
     /// Slots taken by running closures.
     running: usize,
     /// Closures that gave up their slot while parked in `block_on`.
@@ -271,8 +273,8 @@ impl Pool {
     }
 
     /// Waits until all closures and threads have ended, or until `deadline`.
-    /// Parks the calling thread. If that runs a closure of this pool, it does not wait for itself, but
-    /// gives the status as soon as the others have ended. In a forked child there is nothing to wait
+    /// Parks the calling thread. If that runs a closure of this pool, it waits neither for itself nor for
+    /// others that are in this function too, but gives the status as soon as the rest has ended. In a forked child there is nothing to wait
     /// for.
     #[must_use]
     pub fn wait_ended(&self, deadline: Option<Instant>) -> PoolStatus {
@@ -280,27 +282,37 @@ impl Pool {
         if inner.is_inherited() {
             return PoolStatus::default();
         }
-        let own = usize::from(lend::serves(inner));
+        let is_own = lend::serves(inner);
         let mut state = inner.lock();
+        if is_own {
+            state.own_waits += 1;
+            // Others of them that now wait for such threads alone need not wait any more.
+            inner.ended.notify_all();
+        }
         loop {
             let left = state.threads + state.starting;
-            if left > 0 && left <= own {
-                return inner.status(&state);
-            }
-            if left == 0 {
-                let status = inner.status(&state);
-                drop(state);
-                inner.source.join();
-                inner.extra.join();
-                return status;
-            }
-            let left = match deadline.map(|d| d.saturating_duration_since(now())) {
-                Some(Duration::ZERO) => return inner.status(&state),
-                Some(left) => left,
+            let needless = if is_own { state.own_waits } else { 0 };
+            let time = match deadline.map(|d| d.saturating_duration_since(now())) {
+                Some(Duration::ZERO) => break,
+                Some(time) => time,
                 None => Duration::MAX,
             };
-            state = worker::wait(&inner.ended, state, left);
+            if left <= needless {
+                break;
+            }
+            state = worker::wait(&inner.ended, state, time);
         }
+        if is_own {
+            state.own_waits -= 1;
+        }
+        let status = inner.status(&state);
+        let ended = state.threads + state.starting == 0;
+        drop(state);
+        if ended {
+            inner.source.join();
+            inner.extra.join();
+        }
+        status
     }
 
     /// The state of the pool at this moment. In a forked child: nothing.

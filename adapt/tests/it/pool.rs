@@ -5,7 +5,7 @@ use std::{
     io,
     pin::pin,
     sync::{
-        Arc, Mutex,
+        Arc, Barrier, Mutex,
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
@@ -29,6 +29,28 @@ fn pool(limit: usize, threads: impl Threads) -> Pool {
 fn end(pool: &Pool) {
     pool.close();
     assert_eq!(pool.wait_ended(None), PoolStatus::default());
+}
+
+/// Each of the closures has the pool end, and waits for neither of the two.
+#[test]
+fn closures_that_wait_for_the_end_do_not_wait_for_each_other() {
+    let pool = pool(2, StdThreads::new("two"));
+    let both = Arc::new(Barrier::new(2));
+    let (send, statuses) = mpsc::channel();
+    for _ in 0..2 {
+        let (inner, both, send) = (pool.clone(), both.clone(), send.clone());
+        let waits = move || {
+            both.wait();
+            inner.close();
+            send.send(inner.wait_ended(None)).unwrap();
+        };
+        pool.offload(waits).detach();
+    }
+    for _ in 0..2 {
+        let status = statuses.recv_timeout(DEADLINE).unwrap();
+        assert!(status.running > 0, "itself: {status:?}");
+    }
+    end(&pool);
 }
 
 /// A worker tells the joiner of one closure after it has taken the next. If the joiner cancels that

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fourway_adapt::{ThreadGroup, ThreadHooks, thread_name};
+use fourway_adapt::{ThreadGroup, ThreadHooks, fork::Process, thread_name};
 use fourway_core::{
     RuntimeStatus, Shutdown, ShutdownError, ShutdownReport, context::Context, implement,
 };
@@ -171,6 +171,8 @@ impl Native {
                 // Tokio waits for its blocking threads before it destroys the tasks, and nobody
                 // drives these meanwhile: a closure that waits for one, or for a timer, would wait
                 // for the whole time.
+                // A runtime that was built here counts its threads by itself afterwards. It misses raw
+                // blocking work alone whose thread has not begun.
                 let at_once = self.threads.is_some() || has_closures;
                 driver.stop(if at_once {
                     Ending::AtOnce
@@ -292,6 +294,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(crate) struct ThreadCount {
     /// Of the runtime. Not its address: threads may outlive this.
     number: u64,
+    process: Process,
     counts: Mutex<Counts>,
     ended: Condvar,
 }
@@ -324,6 +327,10 @@ struct Last(Arc<ThreadCount>);
 
 impl Drop for Last {
     fn drop(&mut self) {
+        // A child that this thread has forked: the lock may be held for ever (FK-1, forked children).
+        if !self.0.process.is_this() {
+            return;
+        }
         change(|own| own.present = 0);
         lock(&self.0.counts).present -= 1;
         self.0.ended.notify_all();
@@ -343,6 +350,7 @@ impl ThreadCount {
         Self {
             // Relaxed: the number only has to be another one each time.
             number: NEXT.fetch_add(1, Ordering::Relaxed),
+            process: Process::this(),
             counts: Mutex::default(),
             ended: Condvar::new(),
         }

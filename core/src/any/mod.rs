@@ -36,9 +36,9 @@ use crate::{
 ///
 /// For libraries that do not want a type parameter, and as the default of a type parameter. It
 /// keeps the same contract as the runtime behind it, with typed outputs and whole panics. A spawned
-/// future and its output are in 64 bytes of memory, which the thread keeps for its next spawns: as
-/// many pieces as it had in use at one time, and up to 4096. If it has none, a spawn costs one
-/// allocation more than natively. So does a future of more than seven words, an output of more than
+/// future and its output are in 64 bytes of memory, which the thread that joins the task, or drops it,
+/// keeps for its next spawns: up to 4096 pieces, 256 KiB, until it ends. If a thread has none, as one
+/// that only spawns, a spawn costs one allocation more than natively. So does a future of more than seven words, an output of more than
 /// five, or one whose alignment is larger than a word. A detached future of up to seven words is in
 /// the task itself. A timer costs one allocation.
 ///

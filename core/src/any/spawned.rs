@@ -222,6 +222,8 @@ where
 /// The block is from [`reserve::take`], is the caller's, and there is nothing in it.
 #[inline]
 unsafe fn put<V: Send + 'static>(block: NonNull<Block>, value: V) {
+    // What does not fit is in a box, so that must.
+    const { assert!(Block::fits::<Typed<Box<()>>>()) };
     assert!(Block::fits::<Typed<V>>(), "asked for before");
     let typed = Typed {
         type_id: TypeId::of::<V>(),

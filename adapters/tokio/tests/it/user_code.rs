@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, mpsc},
     task::{Context, Poll, Wake, Waker},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use fourway_core::{BlockOn, Spawner, Task, yield_now};
@@ -137,7 +137,9 @@ fn a_destructor_of_a_joiners_waker_may_panic() {
         });
         register(&mut task);
         open.send(()).unwrap();
+        let from = Instant::now();
         while !task.is_finished() {
+            assert!(from.elapsed() < MUST, "the task ends");
             thread::yield_now();
         }
         let poll = catch_unwind(AssertUnwindSafe(|| {
