@@ -263,7 +263,10 @@ impl Drop for Shared {
             Bug::DropWaitsForPool => {
                 self.inner.close();
                 self.pool.close();
-                let _ = self.pool.wait_ended(None);
+                // Also for the calling one, for which `wait_ended` does not wait.
+                while self.pool.status().threads > 0 {
+                    thread::sleep(Duration::from_millis(1));
+                }
             }
             Bug::DropInAsyncPanics if context::current() == Code::Async => {
                 self.inner.close();
